@@ -1,0 +1,310 @@
+//! The event log: streams of immutable entries in one dense order.
+//!
+//! An entry is opaque here: the canonical bytes of an event and, beside them, its sealed personal part.
+//! Everything the program knows is a fold of these rows, so what this module promises is what the program can promise.
+//!
+//! # What holds
+//! - **Acknowledged means durable.** [`Appended`] is answered after the commit reached the disk, never before. A crash or a
+//!   loss of power at any moment leaves every acknowledged entry in place, and every append either whole or absent.
+//! - **Positions are dense, start at 0 and become visible in order.** Once a reader has seen position *p*, nothing will ever
+//!   appear below it. They are handed out under the single `log_head` row, never by a clock or a sequence.
+//! - **An append is conditional.** It names how many entries its stream has; another number is a
+//!   [`Conflict`](AppendError::Conflict) and writes nothing. That is what makes codes, states and refresh tokens single-use.
+//! - **Appends are independent.** Many share one commit, each has its own answer: the conflict, malformedness or unreadable
+//!   stream of one never fails another. Appends submitted by one node are decided in the order of submission.
+//! - **Nothing is skipped.** A read that finds a gap, a missing tail or an undecodable row is [`ReadError::Corrupt`].
+//!
+//! # What may fail
+//! - [`Unavailable`](AppendError::Unavailable) and [`Overloaded`](AppendError::Overloaded): nothing was written and nothing
+//!   will be; deciding again is safe.
+//! - [`Unknown`](AppendError::Unknown): the commit may or may not have happened and the store does not answer. It must not be
+//!   submitted again as it is; reading the stream later tells. The writer asks the store for some seconds before it says so,
+//!   and acknowledges nothing while it does not know.
+//! - After a failure the log heals without a restart: the writer reopens and probes the store until a durable write succeeds,
+//!   and [`Log::healthy`] is false until then.
+//!
+//! # Who may call
+//! Everything here may be called from any number of threads and tasks. One process writes to a log at a time (a second one is
+//! refused when it opens it); any number may read. The log never changes or removes an entry, and has no function that could.
+
+mod open;
+mod queue;
+mod readers;
+mod sqlite;
+mod types;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use tokio::sync::watch;
+
+pub use open::{migrations, open as open_sqlite};
+pub use queue::{Pending, QUEUE_LIMIT};
+pub use readers::Readers;
+pub use sqlite::SqliteBackend;
+pub use types::{
+    Append, AppendError, Appended, BackupError, MAX_ENTRY_BYTES, Migrations, NewEntry, OpenError,
+    ReadError, StoreError, StoredEntry,
+};
+pub use writer::{Backend, CommitError, Row, Settled};
+
+use queue::{Job, Queue};
+
+/// How a log is opened for writing.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Apply pending migrations; otherwise they are [`OpenError::NeedsMigration`].
+    pub migrate: bool,
+}
+
+/// A handle to the event log; clones share it.
+#[derive(Clone)]
+pub struct Log(Arc<Inner>);
+
+/// The readers go first when this is dropped, so that the writer closes the last connection and can fold the WAL away.
+struct Inner {
+    readers: Arc<Readers>,
+    head: watch::Sender<u64>,
+    writer: Option<WriterThread>,
+}
+
+struct WriterThread {
+    queue: Arc<Queue>,
+    healthy: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    /// Its sender is dropped when the thread has ended and the store is closed.
+    ended: watch::Receiver<()>,
+}
+
+impl Log {
+    /// Opens the embedded log in `dir` for writing; creates both where they are missing.
+    ///
+    /// # Errors
+    /// Another process writes to it, it needs a migration that `options` does not allow, it is newer than this program, or
+    /// it cannot be read and written.
+    pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
+        let (backend, readers) = open::open(dir, options)?;
+        Self::over(backend, readers)
+    }
+
+    /// Opens the log at `path` (the file or its folder) for reading only, also while another process writes to it.
+    ///
+    /// Appends are unavailable; new entries are noticed by reading, [`Log::wait_past`] alone does not see them.
+    ///
+    /// # Errors
+    /// There is no log, its schema is not this program's, or it cannot be read.
+    pub fn open_read_only(path: &Path) -> Result<Self, OpenError> {
+        let readers = open::open_read_only(path)?;
+        let (head, _) = watch::channel(readers.head()?);
+        Ok(Self(Arc::new(Inner {
+            readers: Arc::new(readers),
+            head,
+            writer: None,
+        })))
+    }
+
+    /// Starts the writer over a backend and the readers of the same store.
+    ///
+    /// The store is settled first: what a crashed process left visible but perhaps not on disk is made durable before anyone
+    /// reads it here.
+    ///
+    /// # Errors
+    /// The store cannot be read and written.
+    pub fn over(mut backend: impl Backend, readers: Readers) -> Result<Self, OpenError> {
+        let (head, _) = watch::channel(backend.settle(0, 0)?.head);
+        let queue = Arc::new(Queue::default());
+        let healthy = Arc::new(AtomicBool::new(true));
+        let (ended_sender, ended) = watch::channel(());
+        let writer = writer::Writer {
+            backend,
+            queue: Arc::clone(&queue),
+            head: head.clone(),
+            healthy: Arc::clone(&healthy),
+            _ended: ended_sender,
+        };
+        let thread = std::thread::Builder::new()
+            .name("log-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|e| StoreError::new(format_args!("cannot start the writer thread: {e}")))?;
+        let thread = Some(thread);
+        Ok(Self(Arc::new(Inner {
+            readers: Arc::new(readers),
+            head,
+            writer: Some(WriterThread {
+                queue,
+                healthy,
+                thread,
+                ended,
+            }),
+        })))
+    }
+
+    /// Queues one append, in call order and without blocking; the answer comes when it is durable or refused.
+    ///
+    /// Dropping the [`Pending`] does not take the append back.
+    pub fn submit(&self, append: Append) -> Pending {
+        let (job, mut pending) = queue::job(vec![append]);
+        self.enqueue(job);
+        pending.swap_remove(0)
+    }
+
+    /// Queues independent appends that share one commit, otherwise as [`Log::submit`].
+    pub fn submit_batch(&self, appends: Vec<Append>) -> Vec<Pending> {
+        let (job, pending) = queue::job(appends);
+        self.enqueue(job);
+        pending
+    }
+
+    /// Appends and waits until it is durable or refused.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.submit(append).await
+    }
+
+    /// Appends independent appends in one commit; the answers are in the order of the appends.
+    ///
+    /// An append sees those before it in the batch: two to one stream expect *n* and *n* + the entries of the first.
+    pub async fn append_batch(&self, appends: Vec<Append>) -> Vec<Result<Appended, AppendError>> {
+        let pending = self.submit_batch(appends);
+        let mut answers = Vec::with_capacity(pending.len());
+        for answer in pending {
+            answers.push(answer.await);
+        }
+        answers
+    }
+
+    /// All entries of one stream in order; empty if there is no such stream.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn read_stream(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
+        let stream = stream.to_owned();
+        self.read(move |readers| readers.read_stream(&stream)).await
+    }
+
+    /// At most `limit` entries from position `from` on, without gaps; empty at the end of the log.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn read_after(&self, from: u64, limit: usize) -> Result<Vec<StoredEntry>, ReadError> {
+        let entries = self
+            .read(move |readers| readers.read_after(from, limit))
+            .await?;
+        self.seen(&entries);
+        Ok(entries)
+    }
+
+    /// [`Log::read_stream`] for a thread outside the runtime.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn read_stream_blocking(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
+        self.0.readers.read_stream(stream)
+    }
+
+    /// [`Log::read_after`] for a thread outside the runtime.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn read_after_blocking(
+        &self,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<StoredEntry>, ReadError> {
+        let entries = self.0.readers.read_after(from, limit)?;
+        self.seen(&entries);
+        Ok(entries)
+    }
+
+    /// Returns once there is an entry at `position`, that is once [`Log::head`] is past it.
+    ///
+    /// It is a hint to read again, no more; it may come late when another process writes.
+    pub async fn wait_past(&self, position: u64) {
+        let mut head = self.0.head.subscribe();
+        // The sender lives in `self`, so this cannot end early.
+        let _ = head.wait_for(|head| *head > position).await;
+    }
+
+    /// How many durable entries this process knows of, which is also the next position.
+    pub fn head(&self) -> u64 {
+        *self.0.head.borrow()
+    }
+
+    /// Whether the last write to the store succeeded and appends are expected to; false for a log opened for reading only.
+    pub fn healthy(&self) -> bool {
+        let writer = self.0.writer.as_ref();
+        writer.is_some_and(|writer| writer.healthy.load(Ordering::Acquire))
+    }
+
+    /// Writes a consistent copy of the log to a new file at `path`, while appends go on.
+    ///
+    /// The copy appears under its name only once it is complete and durable.
+    ///
+    /// # Errors
+    /// There is already something at `path`, or it cannot be written, or the log cannot be read.
+    pub async fn backup_to(&self, path: &Path) -> Result<(), BackupError> {
+        let path = path.to_owned();
+        let readers = Arc::clone(&self.0.readers);
+        tokio::task::spawn_blocking(move || readers.backup_to(&path))
+            .await
+            .map_err(|e| ReadError::Unavailable(StoreError::new(e)))?
+    }
+
+    /// Takes no more appends, answers those already queued, and closes the store for writing.
+    ///
+    /// Returns when another process could open it. Reads still work. Dropping the last handle does the same, blocking.
+    pub async fn close(&self) {
+        let Some(writer) = &self.0.writer else { return };
+        writer.queue.close();
+        self.0.readers.rest();
+        let mut ended = writer.ended.clone();
+        while ended.changed().await.is_ok() {}
+    }
+
+    fn enqueue(&self, job: Job) {
+        match &self.0.writer {
+            Some(writer) => writer.queue.push(job),
+            None => queue::refuse(job, &StoreError::new("the log is open for reading only")),
+        }
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Readers) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let readers = Arc::clone(&self.0.readers);
+        let permit = readers.permit().await;
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            read(&readers)
+        })
+        .await
+        .map_err(|e| ReadError::Unavailable(StoreError::new(e)))?
+    }
+
+    /// Where nothing is written here, what was read is all that is known of the head.
+    fn seen(&self, entries: &[StoredEntry]) {
+        if let (None, Some(last)) = (&self.0.writer, entries.last()) {
+            self.0.head.send_if_modified(|head| {
+                let grown = last.position >= *head;
+                *head = (*head).max(last.position + 1);
+                grown
+            });
+        }
+    }
+}
+
+impl Drop for WriterThread {
+    fn drop(&mut self) {
+        self.queue.close();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the writer has been reported by its hook and has already closed the queue.
+            let _ = thread.join();
+        }
+    }
+}

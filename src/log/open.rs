@@ -1,0 +1,181 @@
+//! Opening the embedded store: its folder, its lock, its schema, its connections.
+
+use std::fs::{self, File, TryLockError};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::Options;
+use super::readers::Readers;
+use super::sqlite::SqliteBackend;
+use super::types::{Migrations, OpenError, StoreError};
+
+const FILE: &str = "log.db";
+const LOCK: &str = "log.lock";
+const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/log/sqlite/0001_log.sql")];
+const APPLICATION_ID: i32 = 0x4772_6c67;
+
+/// A strange process at the file (a backup, a curious shell) is waited for this long.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// The writer empties the WAL after so many pages (16 MB). A checkpoint from a second connection was measured: it competes
+/// with the writer's syncs and made the slowest appends slower.
+const WAL_PAGES: u32 = 4_000;
+
+/// Opens `dir` for writing, see [`Log::open`](super::Log::open).
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open(dir: &Path, options: Options) -> Result<(SqliteBackend, Readers), OpenError> {
+    if rusqlite::version_number() < 3_051_003 {
+        return Err(OpenError::SqliteTooOld(rusqlite::version()));
+    }
+    let path = dir.join(FILE);
+    let before = migrations(dir)?;
+    if before.applied < before.known && !options.migrate {
+        let Migrations { applied, known } = before;
+        return Err(OpenError::NeedsMigration { applied, known });
+    }
+    create_dir(dir).map_err(|source| io(dir, source))?;
+    let lock = lock(&dir.join(LOCK))?;
+    let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_CREATE)?;
+    migrate(&mut connection).map_err(StoreError::from)?;
+    let backend = SqliteBackend::new(connection, &path, lock);
+    Ok((backend, Readers::new(path, false)))
+}
+
+/// Opens the log at `path` for reading, see [`Log::open_read_only`](super::Log::open_read_only).
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open_read_only(path: &Path) -> Result<Readers, OpenError> {
+    let path = if path.is_dir() {
+        path.join(FILE)
+    } else {
+        path.to_owned()
+    };
+    if !path.exists() {
+        return Err(OpenError::Missing(path));
+    }
+    let mut wal = path.clone().into_os_string();
+    wal.push("-wal");
+    let (readers, applied) = match applied(&Readers::new(path.clone(), false)) {
+        Ok(applied) => (Readers::new(path, false), applied),
+        // In a folder that cannot be written, SQLite needs to be told that the file stands still; with a WAL it does not.
+        Err(error) => {
+            if Path::new(&wal).exists() {
+                return Err(error);
+            }
+            let still = Readers::new(path, true);
+            let applied = applied(&still).map_err(|_| error)?;
+            (still, applied)
+        }
+    };
+    let known = MIGRATIONS.len() as u32;
+    match applied {
+        _ if applied < known => Err(OpenError::NeedsMigration { applied, known }),
+        _ if applied > known => Err(OpenError::TooNew { applied, known }),
+        _ => Ok(readers),
+    }
+}
+
+/// How far the schema of the log in `dir` is; it need not exist.
+///
+/// # Errors
+/// It is no log, cannot be read, or is newer than this program.
+pub fn migrations(dir: &Path) -> Result<Migrations, OpenError> {
+    let path = dir.join(FILE);
+    let known = MIGRATIONS.len() as u32;
+    // SQLite creates a database as an empty file.
+    let applied = match fs::metadata(&path) {
+        Ok(file) if file.len() > 0 => applied(&Readers::new(path, false))?,
+        Ok(_) => 0,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(io(&path, error)),
+    };
+    if applied > known {
+        return Err(OpenError::TooNew { applied, known });
+    }
+    Ok(Migrations { applied, known })
+}
+
+fn applied(readers: &Readers) -> Result<u32, OpenError> {
+    let (application, applied, tables) = readers.with(|connection| {
+        Ok((
+            connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))?,
+            connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))?,
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
+                row.get::<_, u32>(0)
+            })?,
+        ))
+    })?;
+    // A crash before the first migration leaves a database without anything in it.
+    if application == APPLICATION_ID || (application, applied, tables) == (0, 0, 0) {
+        Ok(applied)
+    } else {
+        Err(OpenError::NotALog(readers.path().to_owned()))
+    }
+}
+
+fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let applied: usize =
+        tx.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))? as usize;
+    for (number, migration) in (1..).zip(MIGRATIONS).skip(applied) {
+        tx.execute_batch(migration)?;
+        tx.pragma_update(None, "user_version", number)?;
+    }
+    tx.commit()
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let mut options = File::options();
+    let file = options.create(true).truncate(false).write(true).open(path);
+    let file = file.map_err(|source| io(path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
+        Err(TryLockError::Error(source)) => Err(io(path, source)),
+    }
+}
+
+/// Creates the folder for its owner alone, and makes its name durable: a log is no safer than the way to it.
+fn create_dir(dir: &Path) -> std::io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(dir)?;
+    #[cfg(unix)]
+    if let Some(parent) = dir.canonicalize()?.parent() {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn io(path: &Path, source: std::io::Error) -> OpenError {
+    let path = path.to_owned();
+    OpenError::Io { path, source }
+}
+
+pub(super) fn connect(path: &Path, create: OpenFlags) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(StoreError::new(format_args!(
+            "journal_mode is {mode}, expected wal"
+        )));
+    }
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    Ok(connection)
+}

@@ -1,0 +1,258 @@
+//! Reading the embedded store: connections of their own, so that readers never wait for the writer nor it for them.
+//!
+//! Every read is one snapshot and checks what it returns against the promise of density: a gap, a tail shorter than the head
+//! says, or a row that cannot be decoded is an error at its position, never a shorter answer.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Transaction};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::sqlite::unsigned;
+use super::types::{BackupError, ReadError, StoreError, StoredEntry};
+
+/// How many reads of tasks run at once, and how many connections are kept.
+const CONNECTIONS: usize = 8;
+
+/// The readers of one log file.
+pub struct Readers {
+    path: PathBuf,
+    /// The file cannot change, and so needs neither WAL nor locks.
+    still: bool,
+    idle: Mutex<Vec<Connection>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Readers {
+    pub(super) fn new(path: PathBuf, still: bool) -> Self {
+        Self {
+            path,
+            still,
+            idle: Mutex::default(),
+            permits: Arc::new(Semaphore::new(CONNECTIONS)),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Waits for a turn to read.
+    pub(super) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed.
+        Arc::clone(&self.permits).acquire_owned().await.ok()
+    }
+
+    /// Closes the connections that nobody uses.
+    pub(super) fn rest(&self) {
+        self.idle().clear();
+    }
+
+    /// How many entries there are.
+    pub(super) fn head(&self) -> Result<u64, ReadError> {
+        self.with(head)
+    }
+
+    /// All entries of one stream.
+    pub(super) fn read_stream(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
+        self.with(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT position, stream, version, entry, sealed FROM entries WHERE stream = ?1 ORDER BY version",
+            )?;
+            let mut entries: Vec<StoredEntry> = Vec::new();
+            for entry in statement.query_map([stream], stored_entry)? {
+                let entry = entry?;
+                let expected = entries.len() as u64;
+                if entry.version != expected {
+                    let found = entry.version;
+                    return Err(ReadError::Corrupt {
+                        position: Some(entry.position),
+                        detail: format!("{stream} goes on with version {found}, expected {expected}"),
+                    });
+                }
+                entries.push(entry);
+            }
+            Ok(entries)
+        })
+    }
+
+    /// At most `limit` entries from position `from` on.
+    pub(super) fn read_after(
+        &self,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<StoredEntry>, ReadError> {
+        self.with(|connection| {
+            let tx = connection.unchecked_transaction()?;
+            let head = head(&tx)?;
+            let wanted = head.saturating_sub(from).min(limit as u64);
+            let mut entries = Vec::with_capacity(wanted.min(1024) as usize);
+            if wanted > 0 {
+                read_dense(&tx, from, wanted, &mut entries)?;
+            }
+            Ok(entries)
+        })
+    }
+
+    /// Writes a consistent copy to `to`.
+    pub(super) fn backup_to(&self, to: &Path) -> Result<(), BackupError> {
+        let failed = |source| BackupError::Io {
+            path: to.to_owned(),
+            source,
+        };
+        if to.try_exists().map_err(failed)? {
+            return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
+        }
+        let partial = to.with_added_extension("partial");
+        match fs::remove_file(&partial) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(error));
+            }
+            _ => {}
+        }
+        let name = partial
+            .to_str()
+            .ok_or_else(|| failed(std::io::ErrorKind::InvalidFilename.into()))?;
+        self.with(|connection| Ok(connection.execute("VACUUM INTO ?1", [name])?))?;
+        File::options()
+            .write(true)
+            .open(&partial)
+            .and_then(|file| file.sync_all())
+            .map_err(failed)?;
+        fs::rename(&partial, to).map_err(failed)?;
+        #[cfg(unix)]
+        if let Some(folder) = to.canonicalize().map_err(failed)?.parent() {
+            File::open(folder)
+                .and_then(|folder| folder.sync_all())
+                .map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a read on a connection; one that failed is not used again.
+    pub(super) fn with<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        let idle = self.idle().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.connect()?,
+        };
+        let answer = read(&connection)?;
+        let mut idle = self.idle();
+        if idle.len() < CONNECTIONS {
+            idle.push(connection);
+        }
+        Ok(answer)
+    }
+
+    fn connect(&self) -> Result<Connection, ReadError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = if self.still {
+            let mut uri = std::path::absolute(&self.path)
+                .ok()
+                .and_then(|path| url::Url::from_file_path(path).ok())
+                .ok_or_else(|| ReadError::Unavailable(StoreError::new("not an absolute path")))?;
+            uri.set_query(Some("immutable=1"));
+            Connection::open_with_flags(uri.as_str(), flags | OpenFlags::SQLITE_OPEN_URI)?
+        } else {
+            Connection::open_with_flags(&self.path, flags)?
+        };
+        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.pragma_update(None, "trusted_schema", false)?;
+        connection.pragma_update(None, "cell_size_check", true)?;
+        Ok(connection)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn head(connection: &Connection) -> Result<u64, ReadError> {
+    let mut statement = connection.prepare_cached("SELECT next FROM log_head")?;
+    Ok(statement.query_row([], |row| unsigned(row, 0))?)
+}
+
+/// Reads `wanted` entries that must be there.
+fn read_dense(
+    tx: &Transaction<'_>,
+    from: u64,
+    wanted: u64,
+    entries: &mut Vec<StoredEntry>,
+) -> Result<(), ReadError> {
+    let mut statement: CachedStatement<'_> = tx.prepare_cached(
+        "SELECT position, stream, version, entry, sealed FROM entries \
+         WHERE position >= ?1 ORDER BY position LIMIT ?2",
+    )?;
+    // Both are at most the head, which SQLite holds as an i64.
+    let mut rows = statement.query((from as i64, wanted as i64))?;
+    for expected in from..from + wanted {
+        let missing = |detail| ReadError::Corrupt {
+            position: Some(expected),
+            detail,
+        };
+        let entry = match rows
+            .next()
+            .and_then(|row| row.map(stored_entry).transpose())
+        {
+            Ok(Some(entry)) => entry,
+            Ok(None) => return Err(missing("there is no entry".to_owned())),
+            Err(error) => {
+                return Err(match ReadError::from(error) {
+                    ReadError::Corrupt { detail, .. } => missing(detail),
+                    unavailable => unavailable,
+                });
+            }
+        };
+        if entry.position != expected {
+            return Err(missing(format!(
+                "there is no entry, the next is at {}",
+                entry.position
+            )));
+        }
+        entries.push(entry);
+    }
+    Ok(())
+}
+
+pub(super) fn stored_entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredEntry> {
+    Ok(StoredEntry {
+        position: unsigned(row, 0)?,
+        stream: row.get(1)?,
+        version: unsigned(row, 2)?,
+        entry: row.get(3)?,
+        sealed: row.get(4)?,
+    })
+}
+
+/// A store that answers wrongly is damaged; one that does not answer is unavailable.
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::Error as E;
+        let damaged = match &error {
+            E::SqliteFailure(failure, _) => matches!(
+                failure.code,
+                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase
+            ),
+            E::FromSqlConversionFailure(..)
+            | E::IntegralValueOutOfRange(..)
+            | E::InvalidColumnType(..)
+            | E::QueryReturnedNoRows
+            | E::Utf8Error(..) => true,
+            _ => false,
+        };
+        if damaged {
+            Self::Corrupt {
+                position: None,
+                detail: error.to_string(),
+            }
+        } else {
+            Self::Unavailable(error.into())
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What goes into the log, what comes out, and what can go wrong.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The largest entry or sealed part that is accepted, in bytes.
+pub const MAX_ENTRY_BYTES: usize = 64 << 20;
+
+/// Entries to be added to one stream, all or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// The stream's name; it begins to exist with its first entry.
+    pub stream: String,
+    /// How many entries the stream has; 0 if there is no such stream.
+    pub expected: u64,
+    /// At least one.
+    pub entries: Vec<NewEntry>,
+}
+
+/// One entry to be added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEntry {
+    /// Canonical bytes of the event, kept as they are for ever; not empty.
+    pub entry: Vec<u8>,
+    /// Its personal part, encrypted.
+    pub sealed: Option<Vec<u8>>,
+}
+
+/// The append is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Position of the append's first entry; the others follow it directly.
+    pub first_position: u64,
+}
+
+/// One entry as it stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEntry {
+    /// Its place in the one order of the log, from 0.
+    pub position: u64,
+    /// The stream it belongs to.
+    pub stream: String,
+    /// How many entries its stream had before it.
+    pub version: u64,
+    /// Canonical bytes of the event.
+    pub entry: Vec<u8>,
+    /// Its personal part, encrypted.
+    pub sealed: Option<Vec<u8>>,
+}
+
+/// Why an append was not acknowledged.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// The stream has another number of entries than expected; nothing was written.
+    #[error("the stream has {actual} entries, which is not what the append expected")]
+    Conflict {
+        /// How many entries it has.
+        actual: u64,
+    },
+    /// The append is not one: no entry, an empty or oversized one, or no stream name. Nothing was written.
+    #[error("not an append: {0}")]
+    Malformed(&'static str),
+    /// It could not be written: nothing is there and nothing will be.
+    #[error("the log cannot be written: {0}")]
+    Unavailable(StoreError),
+    /// The commit failed in a way that leaves its outcome open, and the store could not be asked. It is not to be repeated.
+    #[error("the log does not know whether the append was written")]
+    Unknown,
+    /// More appends wait than the queue holds; nothing was written.
+    #[error("the log has too many appends waiting")]
+    Overloaded,
+}
+
+/// Why nothing could be read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    /// The store cannot be read now.
+    #[error("the log cannot be read: {0}")]
+    Unavailable(StoreError),
+    /// The log is damaged: something is missing, out of order, or not what the log writes.
+    #[error("the log is damaged{}: {detail}", at(*.position))]
+    Corrupt {
+        /// The first position that cannot be vouched for, where it is known.
+        position: Option<u64>,
+        /// What was found.
+        detail: String,
+    },
+}
+
+fn at(position: Option<u64>) -> String {
+    position.map_or_else(String::new, |position| format!(" at position {position}"))
+}
+
+/// Why a log could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is nothing to open for reading.
+    #[error("there is no log at {0}")]
+    Missing(PathBuf),
+    /// Another process has it open for writing.
+    #[error("the log is already open for writing by another process (its lock is {0})")]
+    InUse(PathBuf),
+    /// The file is a database of something else.
+    #[error("{0} is not a grantlog log")]
+    NotALog(PathBuf),
+    /// Migrations are pending and may not be applied here.
+    #[error("the log has {applied} of {known} migrations")]
+    NeedsMigration {
+        /// How many it has.
+        applied: u32,
+        /// How many this program has.
+        known: u32,
+    },
+    /// A newer program has migrated it.
+    #[error("the log has {applied} migrations, this program knows only {known}")]
+    TooNew {
+        /// How many it has.
+        applied: u32,
+        /// How many this program has.
+        known: u32,
+    },
+    /// The SQLite library has a known way to lose committed data.
+    #[error("SQLite is {0}, expected at least 3.51.3 (older ones can corrupt a WAL)")]
+    SqliteTooOld(&'static str),
+    /// A file or folder cannot be used.
+    #[error("cannot use {path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The store cannot be used.
+    #[error("the log cannot be opened: {0}")]
+    Store(#[from] StoreError),
+    /// What is there cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Why a copy of the log was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The copy cannot be written.
+    #[error("cannot write the copy to {path}: {source}")]
+    Io {
+        /// Where it was to be.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The log cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// How far a log's schema is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migrations {
+    /// How many migrations the log has; 0 if there is none yet.
+    pub applied: u32,
+    /// How many this program has.
+    pub known: u32,
+}
+
+/// What a store said when it failed: text for the operator, never for a client.
+#[derive(Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct StoreError(Arc<str>);
+
+impl StoreError {
+    /// Takes the text of a failure.
+    pub fn new(what: impl fmt::Display) -> Self {
+        Self(what.to_string().into())
+    }
+}
+
+impl fmt::Debug for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

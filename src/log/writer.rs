@@ -1,0 +1,352 @@
+//! Group commit: the one thread that writes, over any store.
+//!
+//! It drains what is queued into one transaction, decides every append inside it, and answers after the commit. The rules
+//! (what conflicts, which position, what an unknown commit means) are here and the same on every store; a [`Backend`] only
+//! moves rows. The second implementation of that trait is the one in the tests that fails on purpose.
+//!
+//! # When a commit fails without saying how
+//! Its appends are neither acknowledged nor refused. The writer [settles](Backend::settle) the store: when that succeeds, the
+//! entries are found at their positions or can never appear, and the appends are answered truly. Until then everything that
+//! arrives is refused unwritten. After [`IN_DOUBT_ATTEMPTS`] the appends in doubt are answered `Unknown`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::queue::{Queue, Submitted, Taken};
+use super::types::{AppendError, Appended, StoreError, StoredEntry};
+
+/// How often a log that could not be written tries whether it can be again.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+
+/// How often the store is asked about a commit in doubt, the first pause, and the longest; about 5 s together.
+const IN_DOUBT_ATTEMPTS: u32 = 14;
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(800);
+
+/// A store of entries, as the writer uses it: one transaction at a time, from one thread.
+///
+/// The calls of a transaction are [`begin`](Self::begin), [`versions`](Self::versions), [`insert`](Self::insert),
+/// [`commit`](Self::commit); after any failure but an unknown commit, [`abandon`](Self::abandon). After an unknown commit the
+/// next call is [`settle`](Self::settle). No call may panic, and after any failure a later call must find its own way back
+/// (reconnect, reopen).
+pub trait Backend: Send + 'static {
+    /// Begins a transaction, takes the head row so that nobody else gets positions until it ends, and returns how many
+    /// entries there are.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn begin(&mut self) -> Result<u64, StoreError>;
+
+    /// How many entries each of `streams` has, in their order, as of this transaction.
+    ///
+    /// # Errors
+    /// The store cannot tell.
+    fn versions(&mut self, streams: &[&str]) -> Result<Vec<u64>, StoreError>;
+
+    /// Adds rows with consecutive positions, beginning at the head, and moves the head behind them.
+    ///
+    /// # Errors
+    /// The store refuses them; nothing of the transaction is durable.
+    fn insert(&mut self, rows: &[Row<'_>]) -> Result<(), StoreError>;
+
+    /// Makes the transaction durable; when it returns, the rows survive a loss of power.
+    ///
+    /// # Errors
+    /// Whether the rows are there is said by [`CommitError`].
+    fn commit(&mut self) -> Result<(), CommitError>;
+
+    /// Ends a transaction that has not been committed; nothing of it remains.
+    fn abandon(&mut self);
+
+    /// Proves by a durable write that the store can be written, and returns its head and at most `count` entries from
+    /// position `from`.
+    ///
+    /// After it has returned, no earlier transaction can still come into effect: what it did not see will never appear, and
+    /// what it saw is durable.
+    ///
+    /// # Errors
+    /// Nothing is known.
+    fn settle(&mut self, from: u64, count: usize) -> Result<Settled, StoreError>;
+}
+
+/// One entry on its way into the store.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    /// Its place in the log.
+    pub position: u64,
+    /// The stream it belongs to.
+    pub stream: &'a str,
+    /// How many entries its stream has before it.
+    pub version: u64,
+    /// Canonical bytes of the event.
+    pub entry: &'a [u8],
+    /// Its personal part, encrypted.
+    pub sealed: Option<&'a [u8]>,
+}
+
+/// How a commit failed.
+#[derive(Debug, Clone)]
+pub enum CommitError {
+    /// It did not happen and will not.
+    NotWritten(StoreError),
+    /// It may have happened, or may yet come to light.
+    Unknown(StoreError),
+}
+
+/// What a store holds for certain.
+#[derive(Debug)]
+pub struct Settled {
+    /// How many entries there are.
+    pub head: u64,
+    /// Those that were asked for.
+    pub entries: Vec<StoredEntry>,
+}
+
+/// The rule about one append, by the state it met: where it goes, or how many entries its stream has instead.
+type Decision = Result<u64, u64>;
+
+enum Written {
+    /// Durable, or nothing to write.
+    Done(Vec<Decision>),
+    /// Nothing could be begun; the store is at fault.
+    NotBegun(StoreError),
+    /// Nothing was written; the store or one of the appends is at fault.
+    Failed(StoreError),
+    /// The commit's outcome is unknown.
+    InDoubt(Vec<Decision>, StoreError),
+}
+
+/// The writing thread's state.
+pub(super) struct Writer<B: Backend> {
+    pub backend: B,
+    pub queue: Arc<Queue>,
+    pub head: watch::Sender<u64>,
+    pub healthy: Arc<AtomicBool>,
+    /// Dropped last, when the backend is closed.
+    pub _ended: watch::Sender<()>,
+}
+
+impl<B: Backend> Writer<B> {
+    /// Writes until the queue is closed and empty.
+    pub fn run(mut self) {
+        let mut previous = 0;
+        loop {
+            let healthy = self.healthy.load(Ordering::Acquire);
+            match self.queue.take(previous, (!healthy).then_some(PROBE_EVERY)) {
+                Taken::Batch(batch) => {
+                    previous = batch.len();
+                    self.append(batch);
+                }
+                Taken::Nothing => {
+                    let settled = self.backend.settle(0, 0);
+                    if let Ok(settled) = settled.inspect_err(|why| self.ailing(why)) {
+                        self.advance(settled.head);
+                    }
+                }
+                Taken::Closed => return,
+            }
+        }
+    }
+
+    /// Writes and answers appends in one commit. Where that fails by the fault of perhaps one of them, each half gets its own
+    /// try, so that the others do not fail with it.
+    fn append(&mut self, mut batch: Vec<Submitted>) {
+        match self.write(&batch) {
+            Written::Done(decisions) => answer(batch, &decisions),
+            Written::NotBegun(why) => self.refuse(batch, &why),
+            Written::Failed(why) if batch.len() == 1 => self.refuse(batch, &why),
+            Written::Failed(_) => {
+                let second = batch.split_off(batch.len() / 2);
+                self.append(batch);
+                self.append(second);
+            }
+            Written::InDoubt(decisions, why) => self.resolve(batch, &decisions, &why),
+        }
+    }
+
+    fn write(&mut self, batch: &[Submitted]) -> Written {
+        let head = match self.begin() {
+            Ok(head) => head,
+            Err(why) => {
+                self.backend.abandon();
+                return Written::NotBegun(why);
+            }
+        };
+        let written = self.fill(head, batch);
+        if matches!(written, Written::Failed(_)) {
+            self.backend.abandon();
+        }
+        written
+    }
+
+    fn begin(&mut self) -> Result<u64, StoreError> {
+        let known = *self.head.borrow();
+        let head = self.backend.begin()?;
+        if head < known {
+            let why = format_args!("it has {head} entries, {known} were there before");
+            return Err(StoreError::new(why));
+        }
+        Ok(head)
+    }
+
+    fn fill(&mut self, head: u64, batch: &[Submitted]) -> Written {
+        let mut streams: Vec<&str> = batch.iter().map(|s| s.append.stream.as_str()).collect();
+        streams.sort_unstable();
+        streams.dedup();
+        let versions = match self.backend.versions(&streams) {
+            Ok(versions) => versions,
+            Err(why) => return Written::Failed(why),
+        };
+        let decisions = decide(head, streams.into_iter().zip(versions).collect(), batch);
+        let rows = rows(batch, &decisions);
+        let Some(last) = rows.last() else {
+            self.backend.abandon();
+            self.grow(head);
+            return Written::Done(decisions);
+        };
+        if let Err(why) = self.backend.insert(&rows) {
+            return Written::Failed(why);
+        }
+        match self.backend.commit() {
+            Ok(()) => {
+                self.advance(last.position + 1);
+                Written::Done(decisions)
+            }
+            Err(CommitError::NotWritten(why)) => Written::Failed(why),
+            Err(CommitError::Unknown(why)) => Written::InDoubt(decisions, why),
+        }
+    }
+
+    /// Reads the truth about a commit in doubt and answers by it.
+    fn resolve(&mut self, batch: Vec<Submitted>, decisions: &[Decision], why: &StoreError) {
+        self.ailing(why);
+        let from = decisions.iter().flatten().min().copied().unwrap_or(0);
+        let count = rows(&batch, decisions).len();
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..IN_DOUBT_ATTEMPTS {
+            match self.backend.settle(from, count) {
+                Ok(settled) => {
+                    let landed = same(&rows(&batch, decisions), &settled.entries);
+                    tracing::warn!(landed, from, count, "a log commit in doubt is settled");
+                    self.advance(settled.head);
+                    if landed {
+                        answer(batch, decisions);
+                    } else {
+                        super::queue::refuse(batch, why);
+                    }
+                    return;
+                }
+                Err(why) => self.ailing(&why),
+            }
+            if !self.queue.refuse_for(pause, why) {
+                break;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        tracing::error!(from, count, "a log commit stays in doubt");
+        for submitted in batch {
+            submitted.answer(Err(AppendError::Unknown));
+        }
+    }
+
+    fn refuse(&self, batch: Vec<Submitted>, why: &StoreError) {
+        self.ailing(why);
+        super::queue::refuse(batch, why);
+    }
+
+    /// A durable write has succeeded, and the store has `head` durable entries.
+    fn advance(&self, head: u64) {
+        if !self.healthy.swap(true, Ordering::AcqRel) {
+            tracing::info!("the log can be written again");
+        }
+        self.grow(head);
+    }
+
+    fn grow(&self, head: u64) {
+        self.head.send_if_modified(|known| {
+            let grown = head > *known;
+            *known = head.max(*known);
+            grown
+        });
+    }
+
+    fn ailing(&self, why: &StoreError) {
+        if self.healthy.swap(false, Ordering::AcqRel) {
+            tracing::error!(%why, "the log cannot be written");
+        }
+    }
+}
+
+/// Also when the thread unwinds: nobody is to wait for an answer that no one will give.
+impl<B: Backend> Drop for Writer<B> {
+    fn drop(&mut self) {
+        self.healthy.store(false, Ordering::Release);
+        self.queue.close();
+        let closed = StoreError::new("the log is closed");
+        self.queue.refuse_for(Duration::ZERO, &closed);
+    }
+}
+
+/// Applies the one rule of appending, each append seeing those before it.
+fn decide<'a>(
+    head: u64,
+    mut versions: HashMap<&'a str, u64>,
+    batch: &'a [Submitted],
+) -> Vec<Decision> {
+    let mut next = head;
+    let mut decisions = Vec::with_capacity(batch.len());
+    for Submitted { append, .. } in batch {
+        let version = versions.entry(&append.stream).or_default();
+        if *version != append.expected {
+            decisions.push(Err(*version));
+            continue;
+        }
+        let count = append.entries.len() as u64;
+        decisions.push(Ok(next));
+        next += count;
+        *version += count;
+    }
+    decisions
+}
+
+fn rows<'a>(batch: &'a [Submitted], decisions: &[Decision]) -> Vec<Row<'a>> {
+    let mut rows = Vec::with_capacity(batch.len());
+    for (submitted, decision) in batch.iter().zip(decisions) {
+        let Ok(first) = decision else { continue };
+        let append = &submitted.append;
+        for (i, new) in (0..).zip(&append.entries) {
+            rows.push(Row {
+                position: first + i,
+                stream: &append.stream,
+                version: append.expected + i,
+                entry: &new.entry,
+                sealed: new.sealed.as_deref(),
+            });
+        }
+    }
+    rows
+}
+
+fn same(rows: &[Row<'_>], stored: &[StoredEntry]) -> bool {
+    let same = |(row, stored): (&Row<'_>, &StoredEntry)| {
+        row.position == stored.position
+            && row.stream == stored.stream
+            && row.version == stored.version
+            && row.entry == stored.entry
+            && row.sealed == stored.sealed.as_deref()
+    };
+    rows.len() == stored.len() && rows.iter().zip(stored).all(same)
+}
+
+fn answer(batch: Vec<Submitted>, decisions: &[Decision]) {
+    for (submitted, decision) in batch.into_iter().zip(decisions) {
+        submitted.answer(match *decision {
+            Ok(first_position) => Ok(Appended { first_position }),
+            Err(actual) => Err(AppendError::Conflict { actual }),
+        });
+    }
+}
