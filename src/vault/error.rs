@@ -1,0 +1,65 @@
+//! What can go wrong in the vault.
+
+use super::aead::Tampered;
+use super::master::MasterKeyError;
+use super::scope::Scope;
+
+/// Why the vault did not do as asked. No message holds a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// A master key was not accepted.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// A data key was wrapped by a master key that was not given.
+    #[error("the vault was sealed with another master key than those given")]
+    WrongMasterKey,
+    /// The data key is not in memory: load it (or ensure it) and ask again.
+    #[error("the data key of {0} is not loaded")]
+    NotLoaded(Scope),
+    /// There never was such a data key.
+    #[error("there is no data key of {0}")]
+    NoKey(Scope),
+    /// The data key was destroyed, so nothing can be sealed under it any more.
+    #[error("the data key of {0} was destroyed")]
+    Erased(Scope),
+    /// Sealed bytes, or the commitment to them, were changed or belong elsewhere.
+    #[error(transparent)]
+    Tampered(#[from] Tampered),
+    /// There is no secret of this owner and version.
+    #[error("there is no such secret in the vault")]
+    NoSecret,
+    /// There is no signing key in use for this algorithm.
+    #[error("there is no {0} signing key in use")]
+    NoSigningKey(crate::keys::Algorithm),
+    /// The vault was opened for reading alone.
+    #[error("the vault is open for reading alone")]
+    ReadOnly,
+    /// The file's tables are of another version of the program.
+    #[error("vault schema {found} found, expected {expected}")]
+    Schema {
+        /// The file's.
+        found: u32,
+        /// Ours.
+        expected: u32,
+    },
+    /// The transaction did not commit; nothing of it holds.
+    #[error("the vault's transaction did not commit")]
+    NotCommitted,
+    /// The writing thread is gone.
+    #[error("the vault has stopped")]
+    Stopped,
+    /// The store failed.
+    #[error("vault store: {0}")]
+    Store(#[from] rusqlite::Error),
+    /// A file could not be read or written.
+    #[error("vault file: {0}")]
+    File(#[from] std::io::Error),
+}
+
+impl VaultError {
+    /// Whether the operator's configuration is at fault, rather than the store.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::MasterKey(_) | Self::WrongMasterKey)
+    }
+}

@@ -1,0 +1,247 @@
+//! The vault (design: everything that must be secret or forgettable).
+//!
+//! A store of its own, apart from the log and with its own backups: data keys, the index from
+//! upstream identity to subject, upstream tokens, secrets, signing keys. Values are AES-256-GCM
+//! under data keys; data keys are wrapped by the master key, which is never in the store; a row's
+//! identity is the associated data, so rows cannot trade places.
+//!
+//! Invariants: no plaintext secret reaches the file, a log line, an error or `Debug`. Async
+//! callers never wait on the disk on a runtime thread. Sealing and opening under a key in memory
+//! is synchronous. Destroying a key never fails to be final: nothing puts it back in memory.
+
+mod aead;
+mod data_keys;
+mod entry;
+mod erase;
+mod error;
+mod master;
+mod purpose;
+mod rewrap;
+mod scope;
+mod secret;
+mod signing;
+mod store;
+mod subject;
+mod upstream;
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+
+use chrono::Months;
+use domain::Timestamp;
+use rusqlite::Connection;
+use uuid::Uuid;
+
+pub use aead::{AeadKey, Tampered};
+pub use data_keys::Opened;
+pub use entry::SealedEntry;
+pub use error::VaultError;
+pub use master::{MasterKeyError, MasterKeys};
+pub use purpose::PurposeKeys;
+pub use scope::Scope;
+pub use signing::Rotation;
+pub use subject::Identity;
+pub use upstream::UpstreamTokens;
+
+use crate::clock;
+use crate::keys::{Algorithm, SigningKeys};
+use data_keys::{DataKey, DataKeys};
+use store::Store;
+
+/// The embedded vault's file in the data folder.
+pub const FILE_NAME: &str = "vault.db";
+
+/// The secret that all [`PurposeKeys`] come from.
+const ROOT_OWNER: &str = "vault";
+const ROOT_VERSION: Uuid = Uuid::nil();
+
+/// A handle to the vault; clones share it.
+#[derive(Clone, Debug)]
+pub struct Vault(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    master_keys: MasterKeys,
+    data_keys: DataKeys,
+    purpose_keys: PurposeKeys,
+    signing_keys: RwLock<Arc<SigningKeys>>,
+}
+
+/// What a vault must hold before it is of use.
+struct Essentials {
+    keys: Vec<(Scope, DataKey)>,
+    purpose_keys: PurposeKeys,
+    signing_keys: SigningKeys,
+}
+
+impl Vault {
+    /// Opens the vault at `path`, and makes it if it is not there. Prepares the system's key, the
+    /// keys of this month and the next, and an HS256 signing key. Blocks.
+    ///
+    /// # Errors
+    /// [`VaultError::WrongMasterKey`]; the file is of a newer program; the store failed.
+    pub fn open(path: &Path, master_keys: MasterKeys, now: Timestamp) -> Result<Self, VaultError> {
+        let (store, essentials) = Store::open(path, |connection| {
+            make_essentials(connection, &master_keys, now)
+        })?;
+        Ok(Self::with(store, master_keys, essentials))
+    }
+
+    /// Opens an existing vault without ever writing to it, such as for forensics. Blocks.
+    ///
+    /// # Errors
+    /// As [`Vault::open`]; there is no such file.
+    pub fn open_read_only(path: &Path, master_keys: MasterKeys) -> Result<Self, VaultError> {
+        let store = Store::open_read_only(path)?;
+        let essentials = find_essentials(&store.reader(), &master_keys)?;
+        Ok(Self::with(store, master_keys, essentials))
+    }
+
+    fn with(store: Store, master_keys: MasterKeys, essentials: Essentials) -> Self {
+        let data_keys = DataKeys::new();
+        for (scope, key) in essentials.keys {
+            data_keys.put(scope, key);
+        }
+        Self(Arc::new(Inner {
+            store,
+            master_keys,
+            data_keys,
+            purpose_keys: essentials.purpose_keys,
+            signing_keys: RwLock::new(Arc::new(essentials.signing_keys)),
+        }))
+    }
+
+    /// Makes the keys of this month and the next where they are missing. To be called now and
+    /// then, at least once a month.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn prepare(&self, now: Timestamp) -> Result<(), VaultError> {
+        for scope in months_ahead(now) {
+            self.ensure(scope, now).await?;
+        }
+        self.checkpoint().await
+    }
+
+    /// The keys by purpose.
+    #[must_use]
+    pub fn purpose_keys(&self) -> &PurposeKeys {
+        &self.0.purpose_keys
+    }
+
+    /// Whether the vault reads and writes.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn healthy(&self) -> Result<(), VaultError> {
+        self.blocking(|vault| {
+            vault
+                .0
+                .store
+                .reader()
+                .query_row("SELECT count(*) FROM secret", [], |row| {
+                    row.get::<_, i64>(0)
+                })?;
+            Ok(())
+        })
+        .await?;
+        match self.0.store.write(|_| Ok(())).await {
+            Err(VaultError::ReadOnly) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// Writes a consistent copy to a new private file, while the vault is in use. The copy is as
+    /// secret as the vault, and opens with the same master key.
+    ///
+    /// # Errors
+    /// The file exists; it could not be written.
+    pub async fn backup_to(&self, path: &Path) -> Result<(), VaultError> {
+        let path = path.to_owned();
+        self.blocking(move |vault| vault.0.store.backup_to(&path))
+            .await
+    }
+
+    async fn checkpoint(&self) -> Result<(), VaultError> {
+        let emptied = self.blocking(|vault| vault.0.store.checkpoint()).await?;
+        if !emptied {
+            tracing::warn!("vault write-ahead log could not be emptied: a reader was in the way");
+        }
+        Ok(())
+    }
+
+    /// Runs `work` where blocking is allowed.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Vault) -> Result<T, VaultError> + Send + 'static,
+    ) -> Result<T, VaultError> {
+        let vault = self.clone();
+        tokio::task::spawn_blocking(move || work(&vault))
+            .await
+            .map_err(|_| VaultError::Stopped)?
+    }
+}
+
+fn months_ahead(now: Timestamp) -> impl Iterator<Item = Scope> {
+    [Some(now), now.checked_add_months(Months::new(1))]
+        .into_iter()
+        .flatten()
+        .map(Scope::month_of)
+}
+
+fn make_essentials(
+    connection: &Connection,
+    master_keys: &MasterKeys,
+    now: Timestamp,
+) -> Result<Essentials, VaultError> {
+    let system = data_keys::find_or_make(connection, master_keys, Scope::System, now)?;
+    if secret::get(connection, &system, ROOT_OWNER, ROOT_VERSION)?.is_none() {
+        let root = zeroize::Zeroizing::new(clock::random::<32>());
+        secret::put(
+            connection,
+            &system,
+            ROOT_OWNER,
+            ROOT_VERSION,
+            root.as_slice(),
+            now,
+        )?;
+    }
+    let made = signing::new_key(Algorithm::HS256, now, now)?;
+    signing::ensure(connection, &system, made, now)?;
+    let mut essentials = find_essentials(connection, master_keys)?;
+    for scope in months_ahead(now) {
+        let key = data_keys::find_or_make(connection, master_keys, scope, now)?;
+        essentials.keys.push((scope, key));
+    }
+    Ok(essentials)
+}
+
+fn find_essentials(
+    connection: &Connection,
+    master_keys: &MasterKeys,
+) -> Result<Essentials, VaultError> {
+    let system = data_keys::find(connection, master_keys, Scope::System)?
+        .ok_or(VaultError::NoKey(Scope::System))?;
+    let root =
+        secret::get(connection, &system, ROOT_OWNER, ROOT_VERSION)?.ok_or(VaultError::NoSecret)?;
+    Ok(Essentials {
+        purpose_keys: PurposeKeys::derive(&root),
+        signing_keys: signing::snapshot(connection, &system)?,
+        keys: vec![(Scope::System, system)],
+    })
+}
+
+/// A new file that only its owner may read.
+fn create_private(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options.open(path)
+}

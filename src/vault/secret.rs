@@ -1,0 +1,116 @@
+//! Named secrets by version, under the system's data key: provider secrets, upstream headers.
+//!
+//! Events name only the version, so an old setting finds its secret for as long as it is kept.
+
+use domain::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::aead::fields;
+use super::data_keys::{DataKey, Opened};
+use super::scope::Scope;
+use super::{Vault, VaultError};
+use crate::clock;
+
+impl Vault {
+    /// Stores a secret of `owner` (such as `provider-1`) under a new version, which it returns.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn put_secret(
+        &self,
+        owner: &str,
+        plaintext: &[u8],
+        now: Timestamp,
+    ) -> Result<Uuid, VaultError> {
+        let version = uuid::Builder::from_random_bytes(clock::random()).into_uuid();
+        let key = self.loaded(Scope::System)?;
+        let owner = owner.to_owned();
+        let plaintext = Zeroizing::new(plaintext.to_vec());
+        self.0
+            .store
+            .write(move |connection| put(connection, &key, &owner, version, &plaintext, now))
+            .await?;
+        Ok(version)
+    }
+
+    /// A secret of `owner` by version.
+    ///
+    /// # Errors
+    /// [`VaultError::NoSecret`]; [`VaultError::Tampered`]; the store failed.
+    pub async fn secret(
+        &self,
+        owner: &str,
+        version: Uuid,
+    ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        let key = self.loaded(Scope::System)?;
+        let owner = owner.to_owned();
+        self.blocking(move |vault| {
+            get(&vault.0.store.reader(), &key, &owner, version)?.ok_or(VaultError::NoSecret)
+        })
+        .await
+    }
+
+    /// Deletes one version of a secret. `false` where there was none.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn delete_secret(&self, owner: &str, version: Uuid) -> Result<bool, VaultError> {
+        let owner = owner.to_owned();
+        self.0
+            .store
+            .write(move |connection| {
+                Ok(connection.execute(
+                    "DELETE FROM secret WHERE owner = ?1 AND version = ?2",
+                    params![owner, version.as_bytes()],
+                )? > 0)
+            })
+            .await
+    }
+}
+
+pub(super) fn get(
+    connection: &Connection,
+    key: &DataKey,
+    owner: &str,
+    version: Uuid,
+) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
+    let sealed: Option<Vec<u8>> = connection
+        .prepare_cached("SELECT sealed FROM secret WHERE owner = ?1 AND version = ?2")?
+        .query_row(params![owner, version.as_bytes()], |row| row.get(0))
+        .optional()?;
+    let Some(sealed) = sealed else {
+        return Ok(None);
+    };
+    match key.open(Scope::System, &aad(owner, version), &sealed)? {
+        Opened::Plain(plain) => Ok(Some(plain)),
+        Opened::Erased => Ok(None),
+    }
+}
+
+pub(super) fn put(
+    connection: &Connection,
+    key: &DataKey,
+    owner: &str,
+    version: Uuid,
+    plaintext: &[u8],
+    now: Timestamp,
+) -> Result<(), VaultError> {
+    let sealed = key.seal(Scope::System, &aad(owner, version), &[plaintext])?;
+    connection
+        .prepare_cached(
+            "INSERT INTO secret (owner, version, sealed, created_at) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![
+            owner,
+            version.as_bytes(),
+            sealed,
+            now.timestamp_micros()
+        ])?;
+    Ok(())
+}
+
+fn aad(owner: &str, version: Uuid) -> Vec<u8> {
+    fields(&[b"secret", owner.as_bytes(), version.as_bytes()])
+}

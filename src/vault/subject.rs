@@ -1,0 +1,121 @@
+//! Who an upstream identity is to us.
+//!
+//! A person is known upstream as (provider, issuer, sub), never by e-mail. Here that triple is
+//! kept only as an HMAC under a key of the vault, so the table names nobody; erasing a subject
+//! deletes its row.
+
+use aws_lc_rs::hmac;
+use domain::Timestamp;
+use domain::id::{GrantId, ProviderId, SubjectId};
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use super::aead::fields;
+use super::data_keys::{DataKey, find_or_make};
+use super::scope::Scope;
+use super::upstream::{self, UpstreamTokens};
+use super::{Vault, VaultError};
+use crate::clock;
+
+/// A person as the upstream provider knows them. `Debug` shows the provider alone.
+#[derive(Clone, Copy)]
+pub struct Identity<'a> {
+    /// Our number of the provider.
+    pub provider: ProviderId,
+    /// The issuer it spoke as; for providers without OpenID Connect, a constant of theirs.
+    pub issuer: &'a str,
+    /// Its stable identifier for the person.
+    pub sub: &'a str,
+}
+
+impl std::fmt::Debug for Identity<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity")
+            .field("provider", &self.provider)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Vault {
+    /// The subject of an identity; a new identity becomes a new subject with a data key of its
+    /// own, in one transaction. The key is in memory afterwards. Concurrent calls agree.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn subject_for(
+        &self,
+        identity: Identity<'_>,
+        now: Timestamp,
+    ) -> Result<SubjectId, VaultError> {
+        let lookup = self.lookup(identity);
+        self.write_key(move |connection, vault| {
+            let (subject, key) = find_or_admit(connection, vault, &lookup, now)?;
+            Ok((Scope::Subject(subject), key, subject))
+        })
+        .await
+    }
+
+    /// [`Vault::subject_for`], and what the provider gave for the grant, in one transaction.
+    ///
+    /// # Errors
+    /// The store failed; then neither is kept.
+    pub async fn record_login(
+        &self,
+        identity: Identity<'_>,
+        grant: GrantId,
+        tokens: &UpstreamTokens,
+        now: Timestamp,
+    ) -> Result<SubjectId, VaultError> {
+        let lookup = self.lookup(identity);
+        let plain = tokens.to_bytes();
+        self.write_key(move |connection, vault| {
+            let (subject, key) = find_or_admit(connection, vault, &lookup, now)?;
+            upstream::put(connection, &key, subject, grant, &plain, now)?;
+            Ok((Scope::Subject(subject), key, subject))
+        })
+        .await
+    }
+
+    fn lookup(&self, identity: Identity<'_>) -> [u8; 32] {
+        let encoded = fields(&[
+            &identity.provider.0.to_be_bytes(),
+            identity.issuer.as_bytes(),
+            identity.sub.as_bytes(),
+        ]);
+        hmac::sign(&self.0.purpose_keys.index, &encoded)
+            .as_ref()
+            .try_into()
+            .expect("an HMAC-SHA256 has 32 bytes")
+    }
+}
+
+fn find_or_admit(
+    connection: &Connection,
+    vault: &Vault,
+    lookup: &[u8; 32],
+    now: Timestamp,
+) -> Result<(SubjectId, DataKey), VaultError> {
+    let known = connection
+        .prepare_cached("SELECT subject FROM subject WHERE identity = ?1")?
+        .query_row([lookup], |row| row.get::<_, [u8; 16]>(0))
+        .optional()?;
+    let subject = SubjectId(match known {
+        Some(bytes) => Uuid::from_bytes(bytes),
+        None => uuid::Builder::from_random_bytes(clock::random()).into_uuid(),
+    });
+    if known.is_none() {
+        connection
+            .prepare_cached("INSERT INTO subject (identity, subject) VALUES (?1, ?2)")?
+            .execute(params![lookup, subject.0.as_bytes()])?;
+    }
+    let key = match vault.0.data_keys.get(Scope::Subject(subject)) {
+        Some(key) if known.is_some() => key,
+        _ => find_or_make(
+            connection,
+            &vault.0.master_keys,
+            Scope::Subject(subject),
+            now,
+        )?,
+    };
+    Ok((subject, key))
+}
