@@ -1,0 +1,132 @@
+//! Who logged in, and the provider's tokens that came with them.
+
+use std::fmt;
+
+use domain::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+/// A person, as their provider vouches for them. The subject is (provider, `issuer`, `sub`).
+pub struct Login {
+    /// Who vouches: the verified `iss`, or the provider's name for itself where there is no ID token.
+    pub issuer: String,
+    /// Who it is at that issuer; never an e-mail address.
+    pub sub: String,
+    /// What they can be written to at, if the provider tells.
+    pub email: Option<String>,
+    /// Whether the provider says that the address is theirs. Without it the address grants nothing.
+    pub email_verified: bool,
+    /// What to call them.
+    pub name: Option<String>,
+    /// The groups the provider puts them in, as it names them.
+    pub groups: Vec<String>,
+    /// When they authenticated at the provider, if it tells.
+    pub authenticated_at: Option<Timestamp>,
+    /// What the provider gave us to act for them.
+    pub tokens: UpstreamTokens,
+}
+
+/// A provider's tokens; serialized only to be sealed.
+#[derive(Serialize, Deserialize)]
+pub struct UpstreamTokens {
+    /// For the provider's APIs, and the upstream MCP server where the proxy says so.
+    pub access_token: Zeroizing<String>,
+    /// Renews the others. After a refresh: the one to use next, whether or not it changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<Zeroizing<String>>,
+    /// When the access token ends, if the provider tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// The verified ID token; absent after a refresh and from providers without OpenID Connect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_token: Option<Zeroizing<String>>,
+    /// What the provider granted, space-separated, if it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for UpstreamTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamTokens")
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a set of claims tells about a person, beside who it is.
+#[derive(Default)]
+pub(super) struct Profile {
+    pub(super) email: Option<String>,
+    pub(super) email_verified: bool,
+    pub(super) name: Option<String>,
+    pub(super) groups: Vec<String>,
+}
+
+impl Profile {
+    /// Reads the standard claims (OpenID Connect Core §5.1) and `groups`.
+    pub(super) fn of(claims: &Map<String, Value>) -> Self {
+        let email = text(claims, "email");
+        let name = text(claims, "name").or_else(|| text(claims, "preferred_username"));
+        Self {
+            email_verified: email.is_some() && is_true(claims.get("email_verified")),
+            email,
+            name,
+            groups: groups(claims),
+        }
+    }
+
+    /// Fills what is missing here from `other`. An address and its verification go together.
+    pub(super) fn or(self, other: Self) -> Self {
+        let (email, email_verified) = match self.email {
+            Some(email) => (Some(email), self.email_verified),
+            None => (other.email, other.email_verified),
+        };
+        Self {
+            email,
+            email_verified,
+            name: self.name.or(other.name),
+            groups: if self.groups.is_empty() {
+                other.groups
+            } else {
+                self.groups
+            },
+        }
+    }
+}
+
+/// A claim that is a string with something in it.
+pub(super) fn text(claims: &Map<String, Value>, name: &str) -> Option<String> {
+    let value = claims.get(name)?.as_str()?;
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// Some providers write booleans as strings or as one; nothing else is yes.
+pub(super) fn is_true(value: Option<&Value>) -> bool {
+    match value {
+        Some(Value::Bool(yes)) => *yes,
+        Some(Value::String(text)) => text == "true" || text == "1",
+        Some(Value::Number(number)) => number.as_u64() == Some(1),
+        _ => false,
+    }
+}
+
+fn groups(claims: &Map<String, Value>) -> Vec<String> {
+    match claims.get("groups") {
+        Some(Value::String(group)) => vec![group.clone()],
+        Some(Value::Array(groups)) => groups
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,209 @@
+//! The provider's token endpoint: codes and refresh tokens for tokens (RFC 6749 §4.1.3, §6).
+
+use chrono::TimeDelta;
+use domain::Timestamp;
+use reqwest::header::ACCEPT;
+use serde::Deserialize;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::discovery::{ClientAuth, Upstream};
+use super::failure::{LoginFailure, RefreshFailure};
+use super::login::UpstreamTokens;
+use super::transport::{self, Reply};
+use super::{Federation, Provider};
+
+/// No access token lives longer; a larger number is a mistake or an attempt to overflow.
+const EXPIRES_IN_S_MAX: u64 = 10 * 365 * 24 * 3600;
+
+/// Why there are no tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TokenFailure {
+    Unavailable,
+    /// Our client id or secret.
+    InvalidClient,
+    /// The code, the refresh token, or the person behind it.
+    InvalidGrant,
+    Other,
+}
+
+/// What a grant is asked with, beside the client's credentials.
+pub(super) type Form<'a> = [(&'static str, &'a str)];
+
+#[derive(Deserialize)]
+struct Response {
+    access_token: Option<Zeroizing<String>>,
+    token_type: Option<String>,
+    expires_in: Option<Value>,
+    refresh_token: Option<Zeroizing<String>>,
+    id_token: Option<Zeroizing<String>>,
+    scope: Option<Value>,
+    error: Option<String>,
+}
+
+impl Federation {
+    /// Asks the token endpoint, authenticated as the provider wants it.
+    pub(super) async fn tokens(
+        &self,
+        provider: &Provider<'_>,
+        upstream: &Upstream,
+        form: &Form<'_>,
+        now: Timestamp,
+    ) -> Result<UpstreamTokens, TokenFailure> {
+        let ask = |basic| self.ask(provider, upstream, form, basic, now);
+        match upstream.client_auth {
+            ClientAuth::Post => ask(false).await,
+            ClientAuth::Basic => ask(true).await,
+            // Clients are authenticated before codes are looked at, so a refused client has
+            // not spent its code.
+            ClientAuth::Either => match ask(true).await {
+                Err(TokenFailure::InvalidClient | TokenFailure::Other) => ask(false).await,
+                answer => answer,
+            },
+        }
+    }
+
+    async fn ask(
+        &self,
+        provider: &Provider<'_>,
+        upstream: &Upstream,
+        form: &Form<'_>,
+        basic: bool,
+        now: Timestamp,
+    ) -> Result<UpstreamTokens, TokenFailure> {
+        let client_id = provider.settings.client_id.as_str();
+        let mut form = form.to_vec();
+        // GitHub answers in JSON only if asked to.
+        let mut request = self
+            .client
+            .post(upstream.token_endpoint.clone())
+            .header(ACCEPT, "application/json");
+        match (basic, provider.client_secret) {
+            (_, "") => form.push(("client_id", client_id)),
+            (true, secret) => {
+                request = request.basic_auth(encoded(client_id), Some(encoded(secret)));
+            }
+            (false, secret) => {
+                form.extend([("client_id", client_id), ("client_secret", secret)]);
+            }
+        }
+        let reply = transport::send(request.form(&form)).await;
+        let reply = reply.map_err(|_| TokenFailure::Unavailable)?;
+        read(provider, &reply, now)
+    }
+}
+
+/// RFC 6749 §2.3.1: both halves are form-encoded before they are joined by a colon.
+fn encoded(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+fn read(
+    provider: &Provider<'_>,
+    reply: &Reply,
+    now: Timestamp,
+) -> Result<UpstreamTokens, TokenFailure> {
+    let mut response: Option<Response> = reply.json();
+    // GitHub reports errors with status 200.
+    let error = response.as_mut().and_then(|response| response.error.take());
+    let error = error.as_deref();
+    if let Some(response) = response
+        && reply.status.is_success()
+        && error.is_none()
+    {
+        return response.tokens(now).ok_or(TokenFailure::Other);
+    }
+    tracing::info!(
+        provider_id = provider.id.0,
+        status = reply.status.as_u16(),
+        error = error.filter(|error| is_error_code(error)),
+        "token endpoint refused"
+    );
+    Err(match error {
+        Some("invalid_client" | "unauthorized_client" | "incorrect_client_credentials") => {
+            TokenFailure::InvalidClient
+        }
+        Some(
+            "invalid_grant"
+            | "bad_verification_code"
+            | "bad_refresh_token"
+            | "access_denied"
+            | "interaction_required"
+            | "login_required"
+            | "consent_required",
+        ) => TokenFailure::InvalidGrant,
+        Some("temporarily_unavailable" | "server_error") => TokenFailure::Unavailable,
+        None if reply.status == reqwest::StatusCode::UNAUTHORIZED => TokenFailure::InvalidClient,
+        Some(_) | None => TokenFailure::Other,
+    })
+}
+
+/// An error code as registered ones look; anything else could be a token put in the wrong place.
+fn is_error_code(text: &str) -> bool {
+    text.len() <= 40 && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+}
+
+impl Response {
+    fn tokens(self, now: Timestamp) -> Option<UpstreamTokens> {
+        let bearer = |kind: &str| kind.eq_ignore_ascii_case("bearer");
+        if !self.token_type.as_deref().is_none_or(bearer) {
+            return None;
+        }
+        let present = |token: &Zeroizing<String>| !token.is_empty();
+        Some(UpstreamTokens {
+            access_token: self.access_token.filter(present)?,
+            refresh_token: self.refresh_token.filter(present),
+            expires_at: self
+                .expires_in
+                .as_ref()
+                .and_then(|value| expiry(value, now)),
+            id_token: self.id_token.filter(present),
+            scope: self.scope.as_ref().and_then(scope),
+        })
+    }
+}
+
+/// A number, which some providers write as a string.
+fn expiry(expires_in: &Value, now: Timestamp) -> Option<Timestamp> {
+    let seconds = match expires_in {
+        Value::String(text) => text.parse().ok()?,
+        value => value.as_u64()?,
+    };
+    let seconds = i64::try_from(seconds.min(EXPIRES_IN_S_MAX)).ok()?;
+    now.checked_add_signed(TimeDelta::try_seconds(seconds)?)
+}
+
+/// A string, which GitHub separates by commas, and others write as a list.
+fn scope(scope: &Value) -> Option<String> {
+    match scope {
+        Value::String(text) => Some(text.replace(',', " ")),
+        Value::Array(tokens) => {
+            let tokens: Vec<_> = tokens.iter().filter_map(Value::as_str).collect();
+            Some(tokens.join(" "))
+        }
+        _ => None,
+    }
+}
+
+impl From<TokenFailure> for LoginFailure {
+    fn from(failure: TokenFailure) -> Self {
+        match failure {
+            TokenFailure::Unavailable => Self::UpstreamUnavailable,
+            TokenFailure::InvalidClient => Self::TokenEndpointInvalidClient,
+            TokenFailure::InvalidGrant => Self::TokenEndpointInvalidGrant,
+            TokenFailure::Other => Self::TokenEndpointError,
+        }
+    }
+}
+
+impl From<TokenFailure> for RefreshFailure {
+    /// A wrong secret of ours says nothing about the person.
+    fn from(failure: TokenFailure) -> Self {
+        match failure {
+            TokenFailure::InvalidGrant => Self::Rejected,
+            TokenFailure::Unavailable | TokenFailure::InvalidClient | TokenFailure::Other => {
+                Self::Unavailable
+            }
+        }
+    }
+}

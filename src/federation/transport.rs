@@ -1,0 +1,92 @@
+//! HTTP to providers: no redirects, no proxies from the environment, every wait and size bounded.
+
+use std::time::Duration;
+
+use reqwest::{RequestBuilder, Response, StatusCode};
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+/// No answer of a provider that we read is larger.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Nothing usable came back, through no fault of the request.
+#[derive(Clone, Debug)]
+pub(super) struct Unreachable {
+    /// For the operator; names no URL.
+    pub(super) why: String,
+}
+
+/// A provider's answer, read to its end.
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    body: Zeroizing<Vec<u8>>,
+}
+
+/// The client for all providers. Each request ends within `timeout`, its body included.
+///
+/// Servers are verified against the machine's own root certificates; where there are none, every
+/// https provider is refused and the log says why.
+pub(super) fn client(timeout: Duration) -> reqwest::Result<reqwest::Client> {
+    let builder = || {
+        reqwest::Client::builder()
+            .user_agent(concat!("grantlog/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .connect_timeout(timeout / 2)
+            .timeout(timeout)
+    };
+    builder().build().or_else(|error| {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "no root certificates: https providers cannot be verified and will be refused"
+        );
+        builder().tls_certs_only([]).build()
+    })
+}
+
+/// Sends a request and reads the answer.
+pub(super) async fn send(request: RequestBuilder) -> Result<Reply, Unreachable> {
+    let response = request.send().await.map_err(Unreachable::from)?;
+    let status = response.status();
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        return Err(Unreachable {
+            why: format!("answered {status}"),
+        });
+    }
+    let body = read(response).await?;
+    Ok(Reply { status, body })
+}
+
+async fn read(mut response: Response) -> Result<Zeroizing<Vec<u8>>, Unreachable> {
+    let mut body = Zeroizing::new(Vec::new());
+    while let Some(chunk) = response.chunk().await.map_err(Unreachable::from)? {
+        if body.len() + chunk.len() > BODY_BYTES_MAX {
+            return Err(Unreachable {
+                why: format!("the answer is larger than {BODY_BYTES_MAX} bytes"),
+            });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+impl Reply {
+    /// The body as JSON, whatever the status; nothing if it is something else, such as HTML.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_slice(&self.body).ok()
+    }
+}
+
+impl From<reqwest::Error> for Unreachable {
+    fn from(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        let mut why = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            why = format!("{why}: {cause}");
+            source = cause.source();
+        }
+        Self { why }
+    }
+}

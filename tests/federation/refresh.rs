@@ -1,0 +1,78 @@
+//! Renewing a person's tokens, which is also how a provider says that they are gone.
+
+use domain::provider::Kind;
+use grantlog::clock;
+use grantlog::federation::RefreshFailure;
+
+use crate::fake_provider::{Behaviour, Endpoint, FakeProvider, Fault, Setup};
+use crate::{federation, log_in, provider};
+
+#[tokio::test]
+async fn a_refresh_tells_a_person_gone_from_a_provider_down() {
+    for kind in [Kind::Oidc, Kind::Github, Kind::Oauth2] {
+        let fake = FakeProvider::start().await;
+        let settings = fake.settings(kind);
+        let federation = federation();
+        let login = log_in(&settings).await.expect("a login");
+        let first = login.tokens.refresh_token.expect("a refresh token");
+        let refresh = async |token: &str| {
+            federation
+                .refresh(&provider(&settings), token, clock::now())
+                .await
+        };
+        let renewed = refresh(&first).await.expect("tokens");
+        assert_ne!(*renewed.access_token, *login.tokens.access_token);
+        let second = renewed.refresh_token.expect("a refresh token");
+        assert_ne!(*second, *first);
+        assert!(renewed.id_token.is_none());
+        for (behaviour, failure) in [
+            (
+                Behaviour::TokenError("invalid_grant"),
+                RefreshFailure::Rejected,
+            ),
+            (
+                Behaviour::TokenError("invalid_client"),
+                RefreshFailure::Unavailable,
+            ),
+            (
+                Behaviour::At(Endpoint::Token, Fault::Status(500)),
+                RefreshFailure::Unavailable,
+            ),
+            (
+                Behaviour::At(Endpoint::Token, Fault::Html),
+                RefreshFailure::Unavailable,
+            ),
+            (
+                Behaviour::At(Endpoint::Token, Fault::Stall),
+                RefreshFailure::Unavailable,
+            ),
+        ] {
+            fake.behave(behaviour.clone());
+            let outcome = refresh("fake-refresh-unknown").await;
+            assert_eq!(
+                outcome.expect_err("none"),
+                failure,
+                "{kind:?} {behaviour:?}"
+            );
+        }
+        fake.behave(Behaviour::WellBehaved);
+        refresh(&second).await.expect("nothing was spent meanwhile");
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_stays_is_given_back() {
+    let fake = FakeProvider::start_as(Setup {
+        rotates_refresh_tokens: false,
+        ..Setup::default()
+    })
+    .await;
+    let settings = fake.settings(Kind::Oidc);
+    let login = log_in(&settings).await.expect("a login");
+    let token = login.tokens.refresh_token.expect("a refresh token");
+    let renewed = federation()
+        .refresh(&provider(&settings), &token, clock::now())
+        .await
+        .expect("tokens");
+    assert_eq!(renewed.refresh_token.as_deref(), Some(&*token));
+}
