@@ -1,0 +1,244 @@
+//! Filters of lists, read from the pairs of a query string or a command line.
+//!
+//! Nothing is guessed: an unknown name, a value of another kind or a name that is given twice is
+//! an error that says which and what was expected.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use domain::Timestamp;
+use ipnet::IpNet;
+use sha2::{Digest, Sha256};
+
+use crate::sql;
+use crate::time;
+
+/// A filter that cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct BadFilter {
+    /// Its name, as it was given.
+    pub name: String,
+    /// What would have been understood.
+    pub expected: String,
+}
+
+impl fmt::Display for BadFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: expected {}", self.name, self.expected)
+    }
+}
+
+impl BadFilter {
+    fn new(name: &str, expected: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            expected: expected.into(),
+        }
+    }
+}
+
+/// What every list takes beside its own filters.
+const COMMON: [&str; 6] = ["since", "until", "sort", "limit", "cursor", "min_position"];
+
+const LIMIT: usize = 100;
+const LIMIT_MAX: usize = 1000;
+
+/// Which part of a list to show, and in which order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paging {
+    /// From when on, inclusive.
+    pub since: Option<Timestamp>,
+    /// Until when, inclusive.
+    pub until: Option<Timestamp>,
+    /// Oldest first instead of newest first.
+    pub ascending: bool,
+    /// How many rows at most: 1 to 1000.
+    pub limit: usize,
+    /// The read model has to know this position before it is asked.
+    pub min_position: Option<u64>,
+    /// The position of the last row of the page before.
+    pub(crate) cursor: Option<u64>,
+    /// Which query cursors of this one belong to.
+    query: [u8; 8],
+}
+
+impl Paging {
+    /// A cursor that continues behind a position.
+    pub(crate) fn cursor_after(&self, position: u64) -> String {
+        let mut bytes = position.to_be_bytes().to_vec();
+        bytes.extend(self.query);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+}
+
+/// The pairs of a query, each taken once.
+pub(crate) struct Pairs {
+    left: Vec<(String, String)>,
+}
+
+impl Pairs {
+    /// Checks the names and takes what all lists have in common. `list` tells apart cursors of
+    /// different lists.
+    pub fn read<'a>(
+        list: &str,
+        own: &[&'static str],
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+        now: Timestamp,
+    ) -> Result<(Self, Paging), BadFilter> {
+        let mut left: Vec<(String, String)> = Vec::new();
+        for (name, value) in pairs {
+            if !own.contains(&name) && !COMMON.contains(&name) {
+                return Err(unknown(name, own));
+            }
+            if left.iter().any(|(known, _)| known == name) {
+                return Err(BadFilter::new(name, "to be given once"));
+            }
+            left.push((name.to_owned(), value.to_owned()));
+        }
+        let query = fingerprint(list, &left);
+        let mut pairs = Self { left };
+        let paging = pairs.paging(query, now)?;
+        Ok((pairs, paging))
+    }
+
+    fn paging(&mut self, query: [u8; 8], now: Timestamp) -> Result<Paging, BadFilter> {
+        Ok(Paging {
+            since: self.with("since", time::EXPECTED, |text| time::since(text, now))?,
+            until: self.with("until", time::EXPECTED, |text| time::until(text, now))?,
+            ascending: self
+                .with("sort", "asc or desc", |text| match text {
+                    "asc" => Some(true),
+                    "desc" => Some(false),
+                    _ => None,
+                })?
+                .unwrap_or(false),
+            limit: self
+                .with("limit", "a number from 1 to 1000", |text| {
+                    let limit = text.parse().ok()?;
+                    (1..=LIMIT_MAX).contains(&limit).then_some(limit)
+                })?
+                .unwrap_or(LIMIT),
+            min_position: self.number("min_position")?,
+            cursor: self.with("cursor", "the next of a page of this same query", |text| {
+                let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+                let (position, of) = bytes.split_first_chunk::<8>()?;
+                (of == query).then_some(u64::from_be_bytes(*position))
+            })?,
+            query,
+        })
+    }
+
+    /// The value of a filter, if it was given.
+    pub fn take(&mut self, name: &str) -> Option<String> {
+        let at = self.left.iter().position(|(known, _)| known == name)?;
+        Some(self.left.swap_remove(at).1)
+    }
+
+    /// The value of a filter, made sense of by `read`.
+    pub fn with<T>(
+        &mut self,
+        name: &str,
+        expected: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, BadFilter> {
+        self.take(name)
+            .map(|text| read(&text).ok_or_else(|| BadFilter::new(name, expected)))
+            .transpose()
+    }
+
+    /// The value of a filter that is not empty.
+    pub fn text(&mut self, name: &str) -> Result<Option<String>, BadFilter> {
+        self.with(name, "some text", |text| {
+            (!text.is_empty()).then(|| text.to_owned())
+        })
+    }
+
+    /// The value of a filter that names something of a kind that says itself what it expects.
+    pub fn parsed<T>(&mut self, name: &str) -> Result<Option<T>, BadFilter>
+    where
+        T: FromStr<Err: fmt::Display>,
+    {
+        let Some(text) = self.take(name) else {
+            return Ok(None);
+        };
+        text.parse().map(Some).map_err(|error: T::Err| {
+            let error = error.to_string();
+            BadFilter::new(name, error.strip_prefix("expected ").unwrap_or(&error))
+        })
+    }
+
+    /// The value of a filter that is a position.
+    pub fn number(&mut self, name: &str) -> Result<Option<u64>, BadFilter> {
+        self.with(name, "a position, a number from 0", |text| {
+            text.parse().ok()
+        })
+    }
+
+    /// The value of a filter that is a yes or a no.
+    pub fn flag(&mut self, name: &str) -> Result<Option<bool>, BadFilter> {
+        self.with(name, "true or false", |text| text.parse().ok())
+    }
+}
+
+/// An IP address or a CIDR block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IpRange {
+    pub(crate) first: [u8; 16],
+    pub(crate) last: [u8; 16],
+}
+
+impl FromStr for IpRange {
+    type Err = BadIpRange;
+    fn from_str(text: &str) -> Result<Self, BadIpRange> {
+        let net = text
+            .parse::<IpNet>()
+            .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
+            .map_err(|_| BadIpRange)?;
+        let (first, last) = sql::ip_range(&net);
+        Ok(Self { first, last })
+    }
+}
+
+/// The text is neither an IP address nor a CIDR block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected an IP address or a CIDR block")]
+pub struct BadIpRange;
+
+fn unknown(name: &str, own: &[&'static str]) -> BadFilter {
+    let known = || own.iter().copied().chain(COMMON);
+    let nearest = known()
+        .map(|known| (strsim::damerau_levenshtein(known, name), known))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, known)| distance * 2 <= known.len());
+    let all = known().collect::<Vec<_>>().join(", ");
+    BadFilter::new(
+        name,
+        match nearest {
+            Some((_, nearest)) => {
+                format!("a filter of this list; did you mean {nearest}? There are {all}")
+            }
+            None => format!("a filter of this list: {all}"),
+        },
+    )
+}
+
+/// What a query asks for, whatever page of it.
+fn fingerprint(list: &str, pairs: &[(String, String)]) -> [u8; 8] {
+    let mut pairs: Vec<_> = pairs
+        .iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "cursor" | "limit" | "min_position"))
+        .collect();
+    pairs.sort_unstable();
+    let mut hash = Sha256::new();
+    hash.update(list);
+    for (name, value) in pairs {
+        for part in [name, value] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    digest.first_chunk().copied().unwrap_or_default()
+}

@@ -1,0 +1,152 @@
+//! A projection and the table it is kept in.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use rusqlite::Connection;
+
+use crate::recorded::Seen;
+
+/// A pure fold of the log into rows. An event touches at most one row.
+///
+/// Invariants: `key` and `fold` look at nothing but their arguments, so that the same log gives
+/// the same rows whenever and wherever it is folded; no arm over events is a wildcard, so that
+/// the compiler lists the folds that a new event has to be told to.
+pub(crate) trait Projection {
+    /// What tells the rows apart.
+    type Key: Clone + Eq + Ord + Hash + Debug;
+    /// What is known under a key.
+    type Row: Clone + PartialEq + Debug;
+    /// What storing rows needs to remember between rows, such as ids given out before.
+    type Memo: Default;
+
+    /// Whether every event makes a row of its own that never changes again.
+    const APPENDS: bool = false;
+
+    /// The row an event touches.
+    fn key(seen: &Seen<'_>) -> Result<Option<Self::Key>, BadStream>;
+
+    /// The row after an event. `None` means that there still is none.
+    fn fold(row: Option<Self::Row>, seen: &Seen<'_>) -> Option<Self::Row>;
+
+    /// Reads a row.
+    fn load(db: &Connection, key: &Self::Key) -> rusqlite::Result<Option<Self::Row>>;
+
+    /// Writes a row, whether it was there before or not.
+    fn store(
+        db: &Connection,
+        memo: &mut Self::Memo,
+        key: &Self::Key,
+        row: &Self::Row,
+    ) -> rusqlite::Result<()>;
+
+    /// Writes what depends on all rows of a transaction together.
+    fn settle(_db: &Connection, _memo: &mut Self::Memo) -> rusqlite::Result<()> {
+        Ok(())
+    }
+}
+
+/// The stream's name does not say whose stream it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the stream's name does not match its events")]
+pub(crate) struct BadStream;
+
+/// The id in a stream's name.
+pub(crate) fn id_in<T: std::str::FromStr>(stream: &str, prefix: &str) -> Result<T, BadStream> {
+    stream
+        .strip_prefix(prefix)
+        .and_then(|id| id.parse().ok())
+        .ok_or(BadStream)
+}
+
+/// Why an event could not be folded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StepError {
+    #[error(transparent)]
+    Stream(#[from] BadStream),
+    #[error(transparent)]
+    Store(#[from] rusqlite::Error),
+}
+
+/// Rows beyond this are read again when they are needed again.
+const ROWS_KEPT_MAX: usize = if cfg!(test) { 2 } else { 100_000 };
+
+/// A projection's rows on their way to the file: read once, folded in memory, written once per
+/// transaction however many events touched them.
+pub(crate) struct Table<P: Projection> {
+    rows: HashMap<P::Key, Kept<P::Row>>,
+    memo: P::Memo,
+}
+
+struct Kept<R> {
+    row: Option<R>,
+    changed: bool,
+}
+
+impl<P: Projection> Default for Table<P> {
+    fn default() -> Self {
+        Self {
+            rows: HashMap::new(),
+            memo: P::Memo::default(),
+        }
+    }
+}
+
+impl<P: Projection> Table<P> {
+    /// Folds one event.
+    pub fn step(&mut self, db: &Connection, seen: &Seen<'_>) -> Result<(), StepError> {
+        let Some(key) = P::key(seen)? else {
+            return Ok(());
+        };
+        if P::APPENDS {
+            if let Some(row) = P::fold(None, seen) {
+                P::store(db, &mut self.memo, &key, &row)?;
+            }
+            return Ok(());
+        }
+        let kept = self.kept(db, key)?;
+        kept.row = P::fold(kept.row.take(), seen);
+        kept.changed = true;
+        Ok(())
+    }
+
+    /// The row as it is after every event folded so far.
+    pub fn get(&mut self, db: &Connection, key: P::Key) -> rusqlite::Result<Option<&P::Row>> {
+        Ok(self.kept(db, key)?.row.as_ref())
+    }
+
+    /// Writes what changed.
+    pub fn flush(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        let mut changed: Vec<_> = self
+            .rows
+            .iter_mut()
+            .filter(|(_, kept)| kept.changed)
+            .collect();
+        changed.sort_unstable_by_key(|(key, _)| *key);
+        for (key, kept) in changed {
+            if let Some(row) = &kept.row {
+                P::store(db, &mut self.memo, key, row)?;
+            }
+            kept.changed = false;
+        }
+        if self.rows.len() > ROWS_KEPT_MAX {
+            self.rows.clear();
+        }
+        P::settle(db, &mut self.memo)
+    }
+
+    fn kept(&mut self, db: &Connection, key: P::Key) -> rusqlite::Result<&mut Kept<P::Row>> {
+        use std::collections::hash_map::Entry;
+        Ok(match self.rows.entry(key) {
+            Entry::Occupied(kept) => kept.into_mut(),
+            Entry::Vacant(gap) => {
+                let row = P::load(db, gap.key())?;
+                gap.insert(Kept {
+                    row,
+                    changed: false,
+                })
+            }
+        })
+    }
+}
