@@ -1,0 +1,161 @@
+//! Following the log: what is kept in memory, and this node's read models.
+//!
+//! One thread reads each entry once and gives it to both. Memory comes first and does not wait
+//! for the read models: if those halt (a full disk, an event this program does not know), they
+//! stay at their checkpoint, say so, and are tried again, while tokens keep being checked.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use domain::entry::Entry;
+use tokio::runtime::Handle;
+
+use projections::{PersonalPart, ReadModel, Recorded};
+
+use crate::log::StoredEntry;
+use crate::vault::{Opened, Vault};
+
+use super::App;
+
+const BATCH: usize = 1024;
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How far the follower has come; shared with whoever reports or waits.
+#[derive(Default)]
+pub struct Progress {
+    memory: tokio::sync::watch::Sender<u64>,
+    read_model: tokio::sync::watch::Sender<u64>,
+    halted: AtomicBool,
+}
+
+impl Progress {
+    /// The position up to which memory knows everything.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        *self.memory.borrow()
+    }
+
+    /// The position up to which the read models know everything.
+    #[must_use]
+    pub fn read_model(&self) -> u64 {
+        *self.read_model.borrow()
+    }
+
+    /// Whether the read models cannot go on.
+    #[must_use]
+    pub fn halted(&self) -> bool {
+        self.halted.load(Ordering::Acquire)
+    }
+
+    /// Waits until memory knows everything below `position`.
+    pub async fn wait_for_memory(&self, position: u64) {
+        let mut changes = self.memory.subscribe();
+        let _ = changes.wait_for(|known| *known >= position).await;
+    }
+
+    /// Waits until the read models know everything below `position`.
+    pub async fn wait_for_read_model(&self, position: u64) {
+        let mut changes = self.read_model.subscribe();
+        let _ = changes.wait_for(|known| *known >= position).await;
+    }
+}
+
+/// An entry of the log could not be made sense of.
+#[derive(Debug, thiserror::Error)]
+#[error("entry {position} of the log cannot be read")]
+pub struct Unreadable {
+    /// The entry's position.
+    pub position: u64,
+    #[source]
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// Decodes a stored entry and opens its personal part.
+///
+/// # Errors
+/// The entry holds no event that this program knows, or its sealed part does not open.
+pub fn decode(vault: &Vault, stored: &StoredEntry) -> Result<Recorded, Unreadable> {
+    let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| Unreadable {
+        position: stored.position,
+        source,
+    };
+    let entry = Entry::decode(&stored.entry).map_err(|error| unreadable(error.into()))?;
+    let personal = match (&stored.sealed, &entry.commitment) {
+        (None, None) => PersonalPart::Absent,
+        (Some(sealed), Some(commitment)) => {
+            let opened = vault
+                .open_entry_blocking(entry.envelope.id, commitment, sealed)
+                .map_err(|error| unreadable(error.into()))?;
+            match opened {
+                Opened::Erased => PersonalPart::Erased,
+                Opened::Plain(bytes) => PersonalPart::Known(
+                    serde_json::from_slice(&bytes).map_err(|error| unreadable(error.into()))?,
+                ),
+            }
+        }
+        (Some(_), None) | (None, Some(_)) => {
+            return Err(unreadable(
+                "sealed part and commitment do not go together".into(),
+            ));
+        }
+    };
+    Ok(Recorded {
+        position: stored.position,
+        entry,
+        personal,
+    })
+}
+
+/// Follows the log until `stop` is set; blocks its thread.
+pub fn follow(app: &App, mut read_model: ReadModel, runtime: &Handle, stop: &AtomicBool) {
+    let progress = &app.progress;
+    progress.memory.send_replace(read_model.position());
+    progress.read_model.send_replace(read_model.position());
+    while !stop.load(Ordering::Acquire) {
+        let position = progress.memory().min(read_model.position());
+        match step(app, &mut read_model, position) {
+            Ok(()) => progress.halted.store(false, Ordering::Release),
+            Err(error) => {
+                if !progress.halted.swap(true, Ordering::AcqRel) {
+                    tracing::error!(error = &*error, position, "following the log halted");
+                }
+                std::thread::park_timeout(RETRY_AFTER);
+                continue;
+            }
+        }
+        let caught_up = progress.memory();
+        runtime.block_on(async {
+            let wait = app.log.wait_past(caught_up);
+            let _ = tokio::time::timeout(RETRY_AFTER, wait).await;
+        });
+    }
+}
+
+fn step(
+    app: &App,
+    read_model: &mut ReadModel,
+    position: u64,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let stored = app.log.read_after_blocking(position, BATCH)?;
+    let mut batch = Vec::with_capacity(stored.len());
+    for stored in &stored {
+        let recorded = decode(&app.vault, stored)?;
+        if recorded.position >= app.progress.memory() {
+            let envelope = &recorded.entry.envelope;
+            app.apply(&envelope.stream, envelope.version, &recorded.entry.event);
+        }
+        if recorded.position >= read_model.position() {
+            batch.push(recorded);
+        }
+    }
+    if let Some(last) = stored.last()
+        && last.position >= app.progress.memory()
+    {
+        app.progress.memory.send_replace(last.position + 1);
+    }
+    if !batch.is_empty() {
+        read_model.fold(&batch)?;
+        app.progress.read_model.send_replace(read_model.position());
+    }
+    Ok(())
+}

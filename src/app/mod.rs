@@ -1,0 +1,434 @@
+//! Where commands meet the log: load the stream, decide, stamp, append, answer.
+//!
+//! Invariants: an answer is given only after its events are durable; a refusal, or an answer
+//! that appends nothing, is never decided on a cached state, but on the stream read again; no
+//! lock is held across an await. Appends of one stream may be in flight together: each is
+//! decided on the state that the ones before it lead to, and names the version it expects, so
+//! if one fails, all behind it conflict and are decided again.
+//!
+//! The outcome of an append may be unknown (see [`crate::log`]); then nothing is retried here
+//! and the caller answers "unavailable".
+
+mod directory;
+mod follower;
+mod refusals;
+mod revocations;
+mod stamp;
+mod streams;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use domain::event::{Correlation, Event};
+use domain::id::EventId;
+use domain::key::{self, Algorithm};
+use domain::{Fact, Timestamp};
+
+use crate::log::{Append, AppendError, Log, NewEntry, Pending, ReadError};
+use crate::vault::{Vault, VaultError};
+
+pub use directory::{Directory, ProxyTerms};
+pub use follower::{Progress, Unreadable, decode, follow};
+pub use refusals::{Refusals, RefusedRequest, record as record_refusals};
+pub use revocations::Revocations;
+pub use stamp::Context;
+pub use streams::Stored;
+
+use stamp::Place;
+use streams::{Slot, Streams};
+
+/// A conflict means that somebody else was faster; this many times we try again.
+const ATTEMPTS_MAX: usize = 64;
+
+/// How long a command that needs a list may wait for the read models.
+const READ_MODEL_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// The state of the program: the log, the vault, and what is kept in memory of them.
+pub struct App {
+    /// The event log.
+    pub log: Log,
+    /// Secrets and personal data.
+    pub vault: Vault,
+    /// Settings of proxies and providers, following the log.
+    pub directory: Directory,
+    /// Grants that were revoked while their access tokens still live, following the log.
+    pub revocations: Revocations,
+    /// Refused requests on their way to the log.
+    pub refusals: Refusals,
+    /// How far this node has followed the log.
+    pub progress: Progress,
+    streams: Streams,
+}
+
+/// The stores did not do their part; nothing was decided. Answered with 503.
+#[derive(Debug, thiserror::Error)]
+pub enum Unavailable {
+    /// The log could not be appended to.
+    #[error("the log cannot be written")]
+    Append(#[from] AppendError),
+    /// The log could not be read.
+    #[error("the log cannot be read")]
+    Read(#[from] ReadError),
+    /// The vault could not do its part.
+    #[error("the vault is unavailable")]
+    Vault(#[from] VaultError),
+    /// An entry in a stream cannot be read by this program.
+    #[error("entry {position} of the log cannot be read")]
+    Entry {
+        /// The entry's position.
+        position: u64,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What a proxy keeps in the vault is not what was put there.
+    #[error("a proxy's private settings cannot be read")]
+    PrivateTerms,
+    /// The read models cannot be asked now.
+    #[error("the read models cannot be read")]
+    ReadModel,
+    /// Others changed the same stream all the time.
+    #[error("the stream changed too often")]
+    Contended,
+}
+
+/// Why a command was not executed. What the stores fail at and what the rules forbid are
+/// different things and never mixed.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError<R> {
+    /// It broke a rule. What had to be recorded of it is durable.
+    #[error("the command was refused")]
+    Refused(R),
+    /// The stores did not do their part.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// What a command led to; durable.
+pub struct Executed<A: Stored> {
+    /// The events with their ids, in order. Empty if it was already so.
+    pub events: Vec<(EventId, A::Event)>,
+    /// The state after them.
+    pub state: Arc<A>,
+}
+
+impl App {
+    /// Puts the program's state together over opened stores.
+    #[must_use]
+    pub fn new(log: Log, vault: Vault) -> Self {
+        Self {
+            log,
+            vault,
+            directory: Directory::default(),
+            revocations: Revocations::default(),
+            refusals: Refusals::default(),
+            progress: Progress::default(),
+            streams: Streams::default(),
+        }
+    }
+
+    /// Puts into memory what the read models know; the follower adds what came after.
+    ///
+    /// # Errors
+    /// The read models cannot be read.
+    pub fn load(
+        &self,
+        reader: &projections::Reader,
+        now: Timestamp,
+    ) -> Result<(), projections::ReadModelError> {
+        self.directory.load(reader)?;
+        for (grant, end) in reader.revocations(now)? {
+            self.revocations.insert(grant, end);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that every proxy's access tokens can be signed; a new key is an event.
+    ///
+    /// # Errors
+    /// A store failed.
+    pub async fn ensure_signing_keys(&self, context: &Context) -> Result<(), Unavailable> {
+        let mut algorithms = vec![Algorithm::default()];
+        for (_, proxy) in self.directory.proxies() {
+            if !algorithms.contains(&proxy.settings.token_alg) {
+                algorithms.push(proxy.settings.token_alg);
+            }
+        }
+        // The vault makes its first key itself, before there is a log to tell.
+        let is_first_start = self.log.head() == 0;
+        for alg in algorithms {
+            let in_use = || {
+                let keys = self.vault.signing_keys();
+                keys.in_use(alg, context.now)
+                    .map(|key| key.info.kid.clone())
+            };
+            if in_use().is_some() && !is_first_start {
+                continue;
+            }
+            self.vault.ensure_signing_key(alg, context.now).await?;
+            let Some(kid) = in_use() else {
+                continue;
+            };
+            let created = key::Event::Created(key::Created { kid, alg });
+            self.record(
+                "signing-key",
+                created.into(),
+                Correlation::default(),
+                context,
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Executes a command on an aggregate.
+    ///
+    /// # Errors
+    /// The rule it broke, or that a store failed; in the latter case nothing may be handed out.
+    pub async fn execute<A: Stored>(
+        &self,
+        id: A::Id,
+        command: A::Command,
+        context: &Context,
+    ) -> Result<Executed<A>, ExecuteError<A::Rule>>
+    where
+        A::Command: Clone,
+    {
+        let stream = A::stream(id);
+        let mut reload = false;
+        for _ in 0..ATTEMPTS_MAX {
+            let cached = if reload {
+                None
+            } else {
+                A::cache(&self.streams).get(&stream)
+            };
+            let loaded = cached.is_none();
+            let slot = match cached {
+                Some(slot) => slot,
+                None => Arc::new(Mutex::new(self.read::<A>(&stream).await?)),
+            };
+            let submitted = {
+                let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+                self.submit(&mut slot, &stream, command.clone(), context)
+            };
+            let submitted = match submitted {
+                Ok(submitted) => submitted,
+                Err(VaultError::NotLoaded(scope)) => {
+                    self.vault
+                        .ensure(scope, context.now)
+                        .await
+                        .map_err(Unavailable::from)?;
+                    continue;
+                }
+                Err(error) => return Err(Unavailable::from(error).into()),
+            };
+            let Submitted {
+                rule,
+                events,
+                first_version,
+                state,
+                pending,
+            } = submitted;
+            let Some(pending) = pending else {
+                if !loaded {
+                    reload = true;
+                    continue;
+                }
+                return match rule {
+                    Some(rule) => Err(ExecuteError::Refused(rule)),
+                    None => Ok(Executed { events, state }),
+                };
+            };
+            if loaded {
+                A::cache(&self.streams).insert(stream.clone(), slot.clone());
+            }
+            match pending.await {
+                Ok(_) => {
+                    // What this node made durable it knows at once, before its follower.
+                    for (version, (_, event)) in (first_version..).zip(&events) {
+                        self.apply(&stream, version, &event.clone().into());
+                    }
+                    return match rule {
+                        Some(rule) => Err(ExecuteError::Refused(rule)),
+                        None => Ok(Executed { events, state }),
+                    };
+                }
+                Err(error) => {
+                    A::cache(&self.streams).forget(&stream, &slot);
+                    match error {
+                        AppendError::Conflict { .. } => reload = true,
+                        error => return Err(Unavailable::from(error).into()),
+                    }
+                }
+            }
+        }
+        Err(Unavailable::Contended.into())
+    }
+
+    /// The state of an aggregate as this node knows it: perhaps from its cache, so a reason to
+    /// proceed, never a reason to refuse (see [`App::fresh`]).
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub async fn state<A: Stored>(&self, id: A::Id) -> Result<Arc<A>, Unavailable> {
+        let stream = A::stream(id);
+        if let Some(slot) = A::cache(&self.streams).get(&stream) {
+            let slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            return Ok(slot.state.clone());
+        }
+        let slot = self.read::<A>(&stream).await?;
+        let state = slot.state.clone();
+        if slot.version > 0 {
+            A::cache(&self.streams).insert(stream, Arc::new(Mutex::new(slot)));
+        }
+        Ok(state)
+    }
+
+    /// The state of an aggregate as the log has it now.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub async fn fresh<A: Stored>(&self, id: A::Id) -> Result<Arc<A>, Unavailable> {
+        Ok(self.read::<A>(&A::stream(id)).await?.state)
+    }
+
+    /// Records a fact that belongs to no aggregate, in a stream of its own, `<kind>-<uuid>`.
+    ///
+    /// # Errors
+    /// If it cannot be made durable.
+    pub async fn record(
+        &self,
+        kind: &str,
+        event: Event,
+        correlation: Correlation,
+        context: &Context,
+    ) -> Result<(), Unavailable> {
+        self.vault
+            .ensure(stamp::scope(correlation.subject, context.now), context.now)
+            .await?;
+        let id = crate::clock::event_id();
+        let stream = format!("{kind}-{}", id.0.simple());
+        let place = Place {
+            stream: &stream,
+            version: 0,
+            correlation,
+            is_first: true,
+        };
+        let entries = vec![stamp::stamp(&self.vault, id, &event, place, context)?];
+        let append = Append {
+            stream,
+            expected: 0,
+            entries,
+        };
+        self.log.append(append).await?;
+        Ok(())
+    }
+
+    /// Waits until this node's read models know everything that is durable now.
+    ///
+    /// # Errors
+    /// They do not get there in time.
+    pub async fn read_model_is_current(&self) -> Result<(), Unavailable> {
+        let caught_up = self.progress.wait_for_read_model(self.log.head());
+        tokio::time::timeout(READ_MODEL_WAIT, caught_up)
+            .await
+            .map_err(|_| Unavailable::ReadModel)
+    }
+
+    async fn read<A: Stored>(&self, stream: &str) -> Result<Slot<A>, Unavailable> {
+        let mut state = A::default();
+        let mut version = 0;
+        for stored in self.log.read_stream(stream).await? {
+            let unreadable =
+                |source: Box<dyn std::error::Error + Send + Sync>| Unavailable::Entry {
+                    position: stored.position,
+                    source,
+                };
+            let entry = domain::entry::Entry::decode(&stored.entry)
+                .map_err(|error| unreadable(error.into()))?;
+            let event = A::Event::try_from(entry.event)
+                .map_err(|event| unreadable(format!("{} in {stream}", event.name()).into()))?;
+            state = state.evolve(Fact {
+                id: entry.envelope.id,
+                at: entry.envelope.recorded_at,
+                event: &event,
+            });
+            version += 1;
+        }
+        Ok(Slot {
+            state: Arc::new(state),
+            version,
+        })
+    }
+
+    /// Decides on the slot's state and, if there is something to record, hands it to the log and
+    /// moves the slot on. Synchronous: whoever holds the slot's lock decides next.
+    fn submit<A: Stored>(
+        &self,
+        slot: &mut Slot<A>,
+        stream: &str,
+        command: A::Command,
+        context: &Context,
+    ) -> Result<Submitted<A>, VaultError> {
+        let (events, rule) = match slot.state.decide(command, context.now) {
+            Ok(events) => (events, None),
+            Err(refusal) => (refusal.events, Some(refusal.rule)),
+        };
+        if events.is_empty() {
+            return Ok(Submitted {
+                rule,
+                events: Vec::new(),
+                first_version: slot.version,
+                state: slot.state.clone(),
+                pending: None,
+            });
+        }
+        let mut state = A::clone(&slot.state);
+        let mut entries: Vec<NewEntry> = Vec::with_capacity(events.len());
+        let mut identified = Vec::with_capacity(events.len());
+        for (n, event) in (0..).zip(events) {
+            let id = crate::clock::event_id();
+            state = state.evolve(Fact {
+                id,
+                at: context.now,
+                event: &event,
+            });
+            let place = Place {
+                stream,
+                version: slot.version + n,
+                correlation: state.correlation(),
+                is_first: n == 0,
+            };
+            let stored = event.clone().into();
+            entries.push(stamp::stamp(&self.vault, id, &stored, place, context)?);
+            identified.push((id, event));
+        }
+        let expected = slot.version;
+        slot.version += entries.len() as u64;
+        slot.state = Arc::new(state);
+        Ok(Submitted {
+            rule,
+            events: identified,
+            first_version: expected,
+            state: slot.state.clone(),
+            pending: Some(self.log.submit(Append {
+                stream: stream.to_owned(),
+                expected,
+                entries,
+            })),
+        })
+    }
+
+    /// Brings what is kept in memory up to date with an event; harmless if it was applied before.
+    fn apply(&self, stream: &str, version: u64, event: &Event) {
+        self.directory.apply(stream, version, event);
+        self.revocations.apply(stream, event);
+    }
+}
+
+struct Submitted<A: Stored> {
+    rule: Option<A::Rule>,
+    events: Vec<(EventId, A::Event)>,
+    first_version: u64,
+    state: Arc<A>,
+    pending: Option<Pending>,
+}

@@ -1,0 +1,96 @@
+//! Aggregates and their streams, and the states of the recently used ones.
+
+use std::sync::{Arc, Mutex};
+
+use domain::Aggregate;
+use domain::api_key::ApiKey;
+use domain::client::Client;
+use domain::event::Event;
+use domain::grant::Grant;
+use domain::id::{ApiKeyId, ClientId, GrantId, OperatorId, ProviderId, ProxyId, SubjectId};
+use domain::operator::Operator;
+use domain::provider::Provider;
+use domain::proxy::Proxy;
+use domain::subject::Subject;
+use quick_cache::sync::Cache;
+
+/// An aggregate with a place in the log.
+pub trait Stored:
+    Aggregate<Event: Into<Event> + TryFrom<Event, Error = Event> + Send + Sync> + Send + Sync + 'static
+{
+    /// What identifies one of its kind.
+    type Id: Copy + Send;
+
+    /// The stream that holds its events.
+    fn stream(id: Self::Id) -> String;
+
+    #[doc(hidden)]
+    fn cache(streams: &Streams) -> &Recent<Self>;
+}
+
+/// A state and how many events lead to it, appends in flight included.
+pub struct Slot<A> {
+    pub state: Arc<A>,
+    pub version: u64,
+}
+
+/// The states of the recently used streams of one kind.
+pub struct Recent<A>(Cache<String, Arc<Mutex<Slot<A>>>>);
+
+impl<A> Recent<A> {
+    fn new(capacity: usize) -> Self {
+        Self(Cache::new(capacity))
+    }
+
+    pub fn get(&self, stream: &str) -> Option<Arc<Mutex<Slot<A>>>> {
+        self.0.get(stream)
+    }
+
+    pub fn insert(&self, stream: String, slot: Arc<Mutex<Slot<A>>>) {
+        self.0.insert(stream, slot);
+    }
+
+    /// Forgets a state that turned out to be wrong, unless it was already replaced.
+    pub fn forget(&self, stream: &str, slot: &Arc<Mutex<Slot<A>>>) {
+        self.0.remove_if(stream, |known| Arc::ptr_eq(known, slot));
+    }
+}
+
+macro_rules! streams {
+    ($( $field:ident: $aggregate:ident, $id:ident, $prefix:literal, $capacity:literal; )*) => {
+        /// The recently used streams of every kind.
+        pub struct Streams {
+            $( $field: Recent<$aggregate>, )*
+        }
+
+        impl Default for Streams {
+            fn default() -> Self {
+                Self { $( $field: Recent::new($capacity), )* }
+            }
+        }
+
+        $(
+            impl Stored for $aggregate {
+                type Id = $id;
+
+                fn stream(id: $id) -> String {
+                    format!(concat!($prefix, "-{}"), id)
+                }
+
+                fn cache(streams: &Streams) -> &Recent<Self> {
+                    &streams.$field
+                }
+            }
+        )*
+    };
+}
+
+streams! {
+    providers: Provider, ProviderId, "provider", 256;
+    proxies: Proxy, ProxyId, "proxy", 1024;
+    clients: Client, ClientId, "client", 8192;
+    grants: Grant, GrantId, "grant", 16384;
+    operators: Operator, OperatorId, "operator", 256;
+    api_keys: ApiKey, ApiKeyId, "api-key", 1024;
+    subjects: Subject, SubjectId, "subject", 1024;
+}
