@@ -1,0 +1,103 @@
+//! What the configuration file declares: added or changed by name, never removed.
+
+use domain::id::{ProviderId, ProxyId};
+
+use super::{Refused, add_provider, add_proxy, change_provider, change_proxy, private_terms};
+use crate::app::{App, Context};
+use crate::config::{Config, DeclaredProvider, DeclaredProxy, ProviderRef};
+use crate::http::Shared;
+use crate::server::StartError;
+
+/// Applies the declared providers and proxies; whatever is already so records nothing. What is no
+/// longer declared stays: removing it would end grants, which is an operator's decision.
+///
+/// # Errors
+/// A declaration breaks a rule; a store failed.
+pub async fn declare(
+    shared: &Shared,
+    config: &Config,
+    context: &Context,
+) -> Result<(), StartError> {
+    let app = &shared.app;
+    for declared in &config.providers {
+        let name = &declared.settings.name;
+        provider(app, declared, context)
+            .await
+            .map_err(|refused| not_started("provider", name, refused))?;
+    }
+    for declared in &config.proxies {
+        proxy(app, declared, context)
+            .await
+            .map_err(|refused| not_started("proxy", &declared.name, refused))?;
+    }
+    Ok(())
+}
+
+fn not_started(kind: &'static str, name: &str, refused: Refused) -> StartError {
+    match refused {
+        Refused::Unavailable(error) => error.into(),
+        refused => StartError::Declared {
+            kind,
+            name: name.to_owned(),
+            reason: refused.to_string(),
+        },
+    }
+}
+
+async fn provider(
+    app: &App,
+    declared: &DeclaredProvider,
+    context: &Context,
+) -> Result<(), Refused> {
+    let settings = declared.settings.clone();
+    let secret = declared.client_secret.expose();
+    match provider_named(app, &settings.name) {
+        Some(id) => change_provider(app, id, settings, Some(secret), context)
+            .await
+            .map(|_| ()),
+        None => add_provider(app, settings, secret, context)
+            .await
+            .map(|_| ()),
+    }
+}
+
+async fn proxy(app: &App, declared: &DeclaredProxy, context: &Context) -> Result<(), Refused> {
+    let provider_id = match &declared.provider {
+        ProviderRef::Id(id) => *id,
+        ProviderRef::Name(name) => {
+            provider_named(app, name).ok_or(domain::proxy::Rule::UnknownProvider)?
+        }
+    };
+    let config = &declared.config;
+    let settings = config.settings(
+        declared.name.clone(),
+        declared.upstream_url.clone(),
+        provider_id,
+    );
+    let private = private_terms(config);
+    match proxy_named(app, &declared.name) {
+        Some(id) => change_proxy(app, id, settings, &private, context)
+            .await
+            .map(|_| ()),
+        None => add_proxy(app, settings, &private, context)
+            .await
+            .map(|_| ()),
+    }
+}
+
+/// Names need not be unique; the first of a name is meant.
+fn provider_named(app: &App, name: &str) -> Option<ProviderId> {
+    let providers = app.directory.providers();
+    let mut named = providers.iter();
+    named
+        .find(|(_, provider)| provider.settings.name == name)
+        .map(|(id, _)| *id)
+}
+
+fn proxy_named(app: &App, name: &str) -> Option<ProxyId> {
+    let proxies = app.directory.proxies();
+    let mut named = proxies.iter();
+    named
+        .find(|(_, proxy)| proxy.settings.name == name)
+        .map(|(id, _)| *id)
+}

@@ -1,0 +1,133 @@
+//! Providers and their client secrets.
+
+use domain::id::ProviderId;
+use domain::provider::{Command, Configured, Provider, Rule, Settings};
+use domain::secret::SecretHash;
+use uuid::Uuid;
+
+use super::Refused;
+use crate::app::{App, Context, ExecuteError, Unavailable};
+use crate::federation;
+
+/// Adds a provider under the next free number.
+///
+/// # Errors
+/// The settings break a rule; a store failed.
+pub async fn add_provider(
+    app: &App,
+    settings: Settings,
+    client_secret: &str,
+    context: &Context,
+) -> Result<(ProviderId, Configured), Refused> {
+    federation::validate(&settings)?;
+    let mut id = app.directory.next_provider();
+    loop {
+        let secret_version = put_secret(app, id, client_secret, context).await?;
+        let command = Command::Add {
+            settings: settings.clone(),
+            secret_version,
+        };
+        match app.execute::<Provider>(id, command, context).await {
+            Ok(executed) => {
+                let added = executed.state.configured().cloned().ok_or(Rule::Unknown)?;
+                return Ok((id, added));
+            }
+            Err(ExecuteError::Refused(rule)) => {
+                forget_secret(app, id, secret_version).await;
+                // another node was faster
+                if rule != Rule::Exists {
+                    return Err(rule.into());
+                }
+                id = ProviderId(id.0 + 1);
+            }
+            Err(ExecuteError::Unavailable(error)) => return Err(error.into()),
+        }
+    }
+}
+
+/// Replaces a provider's settings, and its client secret if there is another one.
+///
+/// # Errors
+/// There is no such provider; the settings break a rule; a store failed.
+pub async fn change_provider(
+    app: &App,
+    id: ProviderId,
+    settings: Settings,
+    client_secret: Option<&str>,
+    context: &Context,
+) -> Result<Configured, Refused> {
+    federation::validate(&settings)?;
+    let state = app.fresh::<Provider>(id).await?;
+    let current = state.configured().ok_or(Rule::Unknown)?.secret_version;
+    let secret_version = match client_secret {
+        Some(secret) if !is_stored(app, id, current, secret).await => {
+            put_secret(app, id, secret, context).await?
+        }
+        Some(_) | None => current,
+    };
+    let command = Command::Change {
+        settings,
+        secret_version,
+    };
+    match app.execute::<Provider>(id, command, context).await {
+        Ok(executed) => Ok(executed.state.configured().cloned().ok_or(Rule::Unknown)?),
+        Err(error) => {
+            if matches!(error, ExecuteError::Refused(_)) && secret_version != current {
+                forget_secret(app, id, secret_version).await;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// Takes a provider away, and its client secret. Its grants are revoked apart.
+///
+/// # Errors
+/// There is no such provider, or proxies use it; a store failed.
+pub async fn remove_provider(app: &App, id: ProviderId, context: &Context) -> Result<(), Refused> {
+    let proxies = app.directory.proxies();
+    let in_use = proxies
+        .iter()
+        .any(|(_, proxy)| proxy.settings.provider_id == id);
+    let state = app.fresh::<Provider>(id).await?;
+    let version = state.configured().map(|provider| provider.secret_version);
+    app.execute::<Provider>(id, Command::Remove { in_use }, context)
+        .await?;
+    if let Some(version) = version {
+        forget_secret(app, id, version).await;
+    }
+    Ok(())
+}
+
+async fn put_secret(
+    app: &App,
+    id: ProviderId,
+    secret: &str,
+    context: &Context,
+) -> Result<Uuid, Unavailable> {
+    let owner = owner(id);
+    Ok(app
+        .vault
+        .put_secret(&owner, secret.as_bytes(), context.now)
+        .await?)
+}
+
+async fn is_stored(app: &App, id: ProviderId, version: Uuid, secret: &str) -> bool {
+    let stored = app.vault.secret(&owner(id), version).await;
+    // a secret that cannot be read is replaced
+    stored.is_ok_and(|stored| {
+        std::str::from_utf8(&stored)
+            .is_ok_and(|stored| SecretHash::of(stored) == SecretHash::of(secret))
+    })
+}
+
+/// Failing that, a secret that nothing names remains sealed.
+async fn forget_secret(app: &App, id: ProviderId, version: Uuid) {
+    if let Err(error) = app.vault.delete_secret(&owner(id), version).await {
+        tracing::warn!(%error, provider = %id, "a client secret that is used no more remains");
+    }
+}
+
+fn owner(id: ProviderId) -> String {
+    format!("provider-{id}")
+}

@@ -1,0 +1,227 @@
+//! Proxies and what they keep in the vault.
+
+use domain::id::ProxyId;
+use domain::provider::Provider;
+use domain::proxy::{Command, Configured, Proxy, Rule, Settings};
+use http::{HeaderName, HeaderValue, header};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::Refused;
+use crate::app::{App, Context, ExecuteError, Unavailable};
+use crate::config::ProxyConfig;
+use crate::http::PrivateTerms;
+
+/// A header that cannot be sent to an MCP server. Its value is not told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("oauth_proxy_upstream_headers: {name} {problem}")]
+pub struct InvalidHeader {
+    /// Its name.
+    pub name: String,
+    /// What is wrong.
+    pub problem: &'static str,
+}
+
+/// What of a proxy's terms is kept in the vault.
+#[must_use]
+pub fn private_terms(config: &ProxyConfig) -> PrivateTerms {
+    let headers = config.upstream_headers.iter().flatten();
+    PrivateTerms {
+        upstream_headers: headers
+            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+            .collect(),
+        allowed_subjects: config.allowed_subjects.clone().unwrap_or_default(),
+    }
+}
+
+/// Adds a proxy under the next free number.
+///
+/// # Errors
+/// The terms break a rule; a store failed.
+pub async fn add_proxy(
+    app: &App,
+    settings: Settings,
+    private: &PrivateTerms,
+    context: &Context,
+) -> Result<(ProxyId, Configured), Refused> {
+    check_headers(private)?;
+    let provider_is_known = provider_is_known(app, &settings).await?;
+    let mut id = app.directory.next_proxy();
+    loop {
+        let private_version = put_private(app, id, private, context).await?;
+        let command = Command::Add {
+            settings: Box::new(settings.clone()),
+            private_version,
+            provider_is_known,
+        };
+        match app.execute::<Proxy>(id, command, context).await {
+            Ok(executed) => {
+                app.ensure_signing_keys(context).await?;
+                let added = executed.state.configured().cloned().ok_or(Rule::Unknown)?;
+                return Ok((id, added));
+            }
+            Err(ExecuteError::Refused(rule)) => {
+                forget_private(app, id, private_version).await;
+                // another node was faster
+                if rule != Rule::Exists {
+                    return Err(rule.into());
+                }
+                id = ProxyId(id.0 + 1);
+            }
+            Err(ExecuteError::Unavailable(error)) => return Err(error.into()),
+        }
+    }
+}
+
+/// Replaces a proxy's terms as a whole.
+///
+/// # Errors
+/// There is no such proxy; the terms break a rule; a store failed.
+pub async fn change_proxy(
+    app: &App,
+    id: ProxyId,
+    settings: Settings,
+    private: &PrivateTerms,
+    context: &Context,
+) -> Result<Configured, Refused> {
+    check_headers(private)?;
+    let provider_is_known = provider_is_known(app, &settings).await?;
+    let state = app.fresh::<Proxy>(id).await?;
+    let current = state.configured().ok_or(Rule::Unknown)?.private_version;
+    let private_version = if is_stored(app, id, current, private).await {
+        current
+    } else {
+        put_private(app, id, private, context).await?
+    };
+    let command = Command::Change {
+        settings: Box::new(settings),
+        private_version,
+        provider_is_known,
+    };
+    match app.execute::<Proxy>(id, command, context).await {
+        Ok(executed) => {
+            app.ensure_signing_keys(context).await?;
+            Ok(executed.state.configured().cloned().ok_or(Rule::Unknown)?)
+        }
+        Err(error) => {
+            if matches!(error, ExecuteError::Refused(_)) && private_version != current {
+                forget_private(app, id, private_version).await;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// Takes a proxy away, and what it kept in the vault. Its grants are revoked apart.
+///
+/// # Errors
+/// There is no such proxy; a store failed.
+pub async fn remove_proxy(app: &App, id: ProxyId, context: &Context) -> Result<(), Refused> {
+    let state = app.fresh::<Proxy>(id).await?;
+    let version = state.configured().and_then(|proxy| proxy.private_version);
+    app.execute::<Proxy>(id, Command::Remove, context).await?;
+    forget_private(app, id, version).await;
+    Ok(())
+}
+
+async fn provider_is_known(app: &App, settings: &Settings) -> Result<bool, Unavailable> {
+    let provider = app.fresh::<Provider>(settings.provider_id).await?;
+    Ok(provider.configured().is_some())
+}
+
+async fn put_private(
+    app: &App,
+    id: ProxyId,
+    private: &PrivateTerms,
+    context: &Context,
+) -> Result<Option<Uuid>, Unavailable> {
+    if *private == PrivateTerms::default() {
+        return Ok(None);
+    }
+    let json = serde_json::to_vec(private).expect("texts serialize to memory");
+    let json = Zeroizing::new(json);
+    let version = app.vault.put_secret(&owner(id), &json, context.now).await?;
+    Ok(Some(version))
+}
+
+async fn is_stored(app: &App, id: ProxyId, version: Option<Uuid>, private: &PrivateTerms) -> bool {
+    let Some(version) = version else {
+        return *private == PrivateTerms::default();
+    };
+    let stored = app.vault.secret(&owner(id), version).await;
+    // what cannot be read is replaced
+    stored.is_ok_and(|stored| {
+        serde_json::from_slice::<PrivateTerms>(&stored).is_ok_and(|stored| stored == *private)
+    })
+}
+
+/// Failing that, a secret that nothing names remains sealed.
+async fn forget_private(app: &App, id: ProxyId, version: Option<Uuid>) {
+    let Some(version) = version else { return };
+    if let Err(error) = app.vault.delete_secret(&owner(id), version).await {
+        tracing::warn!(%error, proxy = %id, "private terms that are used no more remain");
+    }
+}
+
+fn owner(id: ProxyId) -> String {
+    format!("proxy-{id}")
+}
+
+/// Headers that belong to the connection or are written by the gateway itself.
+const RESERVED: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::HOST,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::PROXY_AUTHORIZATION,
+];
+
+fn check_headers(private: &PrivateTerms) -> Result<(), InvalidHeader> {
+    for (name, value) in &private.upstream_headers {
+        let invalid = |problem| InvalidHeader {
+            name: name.chars().take(64).collect(),
+            problem,
+        };
+        let parsed: HeaderName = name
+            .parse()
+            .map_err(|_| invalid("is not the name of a header"))?;
+        if RESERVED.contains(&parsed) {
+            return Err(invalid("belongs to the connection"));
+        }
+        if HeaderValue::from_str(value).is_err() {
+            return Err(invalid("has a value that no header carries"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &str, value: &str) -> PrivateTerms {
+        PrivateTerms {
+            upstream_headers: [(name.to_owned(), value.to_owned())].into(),
+            ..PrivateTerms::default()
+        }
+    }
+
+    #[test]
+    fn headers_can_be_sent_and_errors_do_not_tell_their_values() {
+        assert_eq!(check_headers(&with("X-Api-Key", "s3cret")), Ok(()));
+        for (name, value) in [
+            ("Host", "a"),
+            ("transfer-encoding", "a"),
+            ("a b", "a"),
+            ("x", "a\nb"),
+        ] {
+            let error = check_headers(&with(name, value)).expect_err("refused");
+            assert_eq!(error.name, name);
+        }
+        let error = check_headers(&with("x-key", "s3cret\n")).expect_err("refused");
+        assert!(!format!("{error} {error:?}").contains("s3cret"));
+    }
+}
