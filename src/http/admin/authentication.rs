@@ -1,0 +1,196 @@
+//! Which operator asks, and whether their role allows it.
+//!
+//! An operator's token names the operator's stream; any other token is compared with the first
+//! operator's, whose token the configuration may set. Always decided on the stream as it is in
+//! the log now: an operator who was removed is let in nowhere from then on. Who fails too often
+//! is not listened to until the minute is over, whatever they present.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Mutex, PoisonError};
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use domain::Timestamp;
+use domain::entry::Actor;
+use domain::id::OperatorId;
+use domain::operator::{Action, Operator, Role};
+use domain::secret::SecretHash;
+
+use super::Admin;
+use super::problem::Problem;
+use crate::administration::BOOTSTRAP;
+use crate::app::{App, Context, Unavailable};
+use crate::http::rates::block;
+use crate::http::request::Caller;
+use crate::tokens::secret::OperatorToken;
+
+/// Declares who may call a handler, by the action that their role must allow.
+macro_rules! allowed {
+    ($($(#[$doc:meta])* $name:ident = $action:expr;)*) => {$(
+        $(#[$doc])*
+        pub struct $name(pub Authenticated);
+
+        impl FromRequestParts<Admin> for $name {
+            type Rejection = Problem;
+
+            async fn from_request_parts(
+                parts: &mut Parts,
+                admin: &Admin,
+            ) -> Result<Self, Problem> {
+                let operator = authenticate(parts, admin).await?;
+                if operator.role.may($action) {
+                    Ok(Self(operator))
+                } else {
+                    Err(Problem::forbidden(operator.role, &operator.context))
+                }
+            }
+        }
+    )*};
+}
+
+allowed! {
+    /// An operator who may read the record and the configuration.
+    MayRead = Action::Read;
+    /// An operator who may end grants, clients and keys.
+    MayRevoke = Action::Revoke;
+    /// An operator who may change the configuration.
+    MayConfigure = Action::Configure;
+}
+
+/// An operator who has proven to be one.
+#[derive(Clone)]
+pub struct Authenticated {
+    /// Who they are.
+    pub id: OperatorId,
+    /// What they may do.
+    pub role: Role,
+    /// The circumstances of the request, with them as its actor.
+    pub context: Context,
+    /// To ask again, where a request lasts.
+    token: SecretHash,
+}
+
+impl Authenticated {
+    /// Whether they are still let in.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn is_still_let_in(&self, app: &App) -> Result<bool, Unavailable> {
+        let state = app.fresh::<Operator>(self.id).await?;
+        Ok(state.authenticate(&self.token).is_some())
+    }
+}
+
+async fn authenticate(parts: &mut Parts, admin: &Admin) -> Result<Authenticated, Problem> {
+    let Ok(Caller(context)) = Caller::from_request_parts(parts, admin).await;
+    if admin.failures.are_too_many(&context) {
+        return Err(Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_failures",
+            "too many failed authentications from this address, try again in a minute",
+        ));
+    }
+    let Some(presented) = bearer(parts) else {
+        return Err(Problem::unauthorized(
+            "token_missing",
+            "expected an operator's token: Authorization: Bearer …",
+        ));
+    };
+    let (id, token) = match OperatorToken::parse(presented) {
+        Ok(token) => (token.id, token.hash),
+        Err(_) => (BOOTSTRAP, SecretHash::of(presented)),
+    };
+    let state = admin.shared.app.fresh::<Operator>(id).await?;
+    let Some(operator) = state.authenticate(&token) else {
+        admin.failures.count(&context);
+        return Err(Problem::unauthorized(
+            "token_invalid",
+            "the token is no operator's",
+        ));
+    };
+    Ok(Authenticated {
+        id,
+        role: operator.role,
+        context: context.by(Actor::Operator(id)),
+        token,
+    })
+}
+
+fn bearer(parts: &Parts) -> Option<&str> {
+    let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let (value, None) = (values.next()?, values.next()) else {
+        return None;
+    };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// Failed authentications of the current minute by address.
+#[derive(Default)]
+pub struct Failures(Mutex<Minute>);
+
+#[derive(Default)]
+struct Minute {
+    number: i64,
+    by_address: HashMap<IpAddr, u32>,
+}
+
+const FAILURES_PER_MINUTE: u32 = 30;
+
+impl Failures {
+    fn are_too_many(&self, context: &Context) -> bool {
+        self.of(context.now)
+            .by_address
+            .get(&address(context))
+            .is_some_and(|failures| *failures >= FAILURES_PER_MINUTE)
+    }
+
+    fn count(&self, context: &Context) {
+        let mut minute = self.of(context.now);
+        let failures = minute.by_address.entry(address(context)).or_default();
+        *failures = failures.saturating_add(1);
+    }
+
+    fn of(&self, now: Timestamp) -> std::sync::MutexGuard<'_, Minute> {
+        let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = now.timestamp() / 60;
+        if minute.number != number {
+            *minute = Minute {
+                number,
+                by_address: HashMap::new(),
+            };
+        }
+        minute
+    }
+}
+
+fn address(context: &Context) -> IpAddr {
+    context.ip.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), block)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeDelta;
+
+    #[test]
+    fn failures_of_an_address_are_bounded_per_minute() {
+        let failures = Failures::default();
+        let mut context = Context::system(crate::clock::now());
+        context.ip = Some("2001:db8::1".parse().unwrap());
+        for _ in 0..FAILURES_PER_MINUTE {
+            assert!(!failures.are_too_many(&context));
+            failures.count(&context);
+        }
+        let mut neighbour = context.clone();
+        neighbour.ip = Some("2001:db8::2".parse().unwrap());
+        assert!(failures.are_too_many(&neighbour), "one customer has a /64");
+        neighbour.ip = Some("203.0.113.9".parse().unwrap());
+        assert!(!failures.are_too_many(&neighbour));
+        context.now += TimeDelta::seconds(60);
+        assert!(!failures.are_too_many(&context));
+    }
+}

@@ -1,0 +1,234 @@
+//! Lists: what is asked for in a query string, and pages as JSON, NDJSON or CSV.
+
+use std::convert::Infallible;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use projections::{BadFilter, Listed, Page};
+
+use super::Admin;
+use super::problem::Problem;
+
+/// The query of a request, and the form its answer shall have.
+pub struct Query {
+    pairs: Vec<(String, String)>,
+    format: Format,
+    /// The resource's absolute address, from configuration.
+    address: String,
+    /// Whether a header goes on with something (`Last-Event-ID`).
+    pub resumes: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Format {
+    Json,
+    Ndjson,
+    Csv,
+}
+
+const NDJSON: &str = "application/x-ndjson";
+const CSV: &str = "text/csv";
+
+impl FromRequestParts<Admin> for Query {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, admin: &Admin) -> Result<Self, Infallible> {
+        let query = parts.uri.query().unwrap_or_default();
+        Ok(Self {
+            pairs: form_urlencoded::parse(query.as_bytes())
+                .into_owned()
+                .collect(),
+            format: format(&parts.headers),
+            address: format!("{}{}", admin.shared.urls.server, parts.uri.path()),
+            resumes: parts.headers.contains_key("last-event-id"),
+        })
+    }
+}
+
+/// The first of our formats that the client names; JSON for everybody else.
+fn format(headers: &HeaderMap) -> Format {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|range| range.split(';').next())
+        .find_map(|mime| match mime.trim() {
+            "application/json" => Some(Format::Json),
+            NDJSON => Some(Format::Ndjson),
+            CSV => Some(Format::Csv),
+            _ => None,
+        })
+        .unwrap_or(Format::Json)
+}
+
+impl Query {
+    /// Its pairs in order.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The value of a parameter.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.pairs()
+            .find_map(|(known, value)| (known == name).then_some(value))
+    }
+
+    /// Whether one of these parameters is given.
+    pub fn has_any(&self, names: &[&str]) -> bool {
+        self.pairs().any(|(name, _)| names.contains(&name))
+    }
+
+    /// The query without some parameters, as text.
+    pub fn without(&self, names: &[&str]) -> String {
+        let pairs = self.pairs().filter(|(name, _)| !names.contains(name));
+        form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(pairs)
+            .finish()
+    }
+
+    /// The same read, of something that the path names.
+    #[must_use]
+    pub fn of(mut self, name: &str, value: &impl ToString) -> Self {
+        self.pairs.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Renders a page.
+    ///
+    /// # Errors
+    /// Never for rows that serialize.
+    pub fn answer<R: Listed>(&self, page: &Page<R>) -> Result<Response, Problem> {
+        let (mime, body) = match self.format {
+            Format::Json => ("application/json", json(page)),
+            Format::Ndjson => (NDJSON, page.rows.iter().try_fold(Vec::new(), line)),
+            Format::Csv => ("text/csv; charset=utf-8; header=present", csv(page)),
+        };
+        let body = body.map_err(|error| Problem::read_model(&error))?;
+        let mut response = ([(header::CONTENT_TYPE, mime)], body).into_response();
+        let headers = response.headers_mut();
+        if let Some(watermark) = page.watermark {
+            headers.insert(X_WATERMARK, watermark.into());
+        }
+        if let Some(next) = &page.next
+            && let Ok(link) = HeaderValue::from_str(&self.link(next))
+        {
+            headers.insert(header::LINK, link);
+        }
+        Ok(response)
+    }
+
+    /// RFC 8288: where the next page is, for formats that have no place for it.
+    fn link(&self, next: &str) -> String {
+        let pairs = self.pairs().filter(|(name, _)| *name != "cursor");
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(pairs)
+            .append_pair("cursor", next)
+            .finish();
+        format!("<{}?{query}>; rel=\"next\"", self.address)
+    }
+}
+
+const X_WATERMARK: HeaderName = HeaderName::from_static("x-watermark");
+
+fn json<R: Listed>(page: &Page<R>) -> Result<Vec<u8>, std::io::Error> {
+    Ok(serde_json::to_vec(page)?)
+}
+
+fn line<R: Listed>(mut lines: Vec<u8>, row: &R) -> Result<Vec<u8>, std::io::Error> {
+    serde_json::to_writer(&mut lines, row)?;
+    lines.push(b'\n');
+    Ok(lines)
+}
+
+fn csv<R: Listed>(page: &Page<R>) -> Result<Vec<u8>, std::io::Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(R::COLUMNS)?;
+    for row in &page.rows {
+        writer.write_record(row.record())?;
+    }
+    writer
+        .into_inner()
+        .map_err(|error| std::io::Error::other(error.to_string()))
+}
+
+impl From<BadFilter> for Problem {
+    fn from(error: BadFilter) -> Self {
+        let name: String = error.name.chars().take(100).collect();
+        Self::bad_request("invalid_parameter", error.to_string()).naming(name)
+    }
+}
+
+/// Names of the parameters that every list takes.
+pub const COMMON: [&str; 4] = ["limit", "cursor", "sort", "min_position"];
+
+/// A page of rows that are few and in memory, oldest first, each with its id.
+///
+/// # Errors
+/// A parameter is unknown, repeated or malformed.
+pub fn page_of<R>(
+    query: &Query,
+    rows: Vec<(String, R)>,
+    watermark: Option<u64>,
+) -> Result<Page<R>, Problem> {
+    let bad = |name: &str, expected: &str| {
+        Problem::bad_request("invalid_parameter", format!("{name}: expected {expected}"))
+            .naming(name.chars().take(100).collect::<String>())
+    };
+    let mut seen = Vec::new();
+    for (name, _) in query.pairs() {
+        if !COMMON.contains(&name) {
+            return Err(bad(name, "one of limit, cursor, sort, min_position"));
+        }
+        if seen.contains(&name) {
+            return Err(bad(name, "to be given once"));
+        }
+        seen.push(name);
+    }
+    let limit = match query.get("limit").map(str::parse) {
+        None => 100,
+        Some(Ok(limit @ 1..=1000)) => limit,
+        Some(_) => return Err(bad("limit", "a number from 1 to 1000")),
+    };
+    let mut rows = rows;
+    match query.get("sort") {
+        Some("asc") => {}
+        None | Some("desc") => rows.reverse(),
+        Some(_) => return Err(bad("sort", "asc or desc")),
+    }
+    let start = match query.get("cursor") {
+        None => 0,
+        Some(cursor) => rows
+            .iter()
+            .position(|(id, _)| id == cursor)
+            .map(|at| at + 1)
+            .ok_or_else(|| bad("cursor", "the next of a page of this same query"))?,
+    };
+    let more = rows.len() > start + limit;
+    let shown: Vec<_> = rows.into_iter().skip(start).take(limit).collect();
+    Ok(Page {
+        next: shown.last().filter(|_| more).map(|(id, _)| id.clone()),
+        rows: shown.into_iter().map(|(_, row)| row).collect(),
+        watermark,
+    })
+}
+
+/// The `min_position` of a list that is in memory.
+///
+/// # Errors
+/// It is no position.
+pub fn min_position(query: &Query) -> Result<Option<u64>, Problem> {
+    query
+        .get("min_position")
+        .map(|text| {
+            text.parse().map_err(|_| {
+                let detail = "min_position: expected a position, a number from 0";
+                Problem::bad_request("invalid_parameter", detail).naming("min_position")
+            })
+        })
+        .transpose()
+}

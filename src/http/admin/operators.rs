@@ -1,0 +1,122 @@
+//! Who administers and investigates.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use domain::id::OperatorId;
+use domain::operator::{Added, Command, Operator, Role, Rule};
+use serde::Serialize;
+
+use super::Admin;
+use super::authentication::{MayConfigure, MayRead};
+use super::document::{Document, refuse_unknown, required};
+use super::list::{Query, min_position, page_of};
+use super::problem::Problem;
+use crate::administration::is_last_admin;
+use crate::clock;
+use crate::tokens::secret::OperatorToken;
+
+/// Lists operators, removed ones included, without their tokens.
+#[utoipa::path(
+    get,
+    path = "/api/v1/operators",
+    tag = "administration",
+    responses((status = 200, description = "A page of operators"))
+)]
+pub async fn list(
+    MayRead(operator): MayRead,
+    State(admin): State<Admin>,
+    query: Query,
+) -> Result<Response, Problem> {
+    admin.caught_up(min_position(&query)?).await?;
+    let (operators, watermark) = admin
+        .read(|reader| Ok((reader.operators()?, reader.position()?.checked_sub(1))))
+        .await?;
+    let rows = operators.into_iter();
+    let rows = rows.map(|row| (row.operator_id.to_string(), row)).collect();
+    let page = page_of(&query, rows, watermark)?;
+    admin
+        .record_read(&operator, "/api/v1/operators", &query)
+        .await?;
+    query.answer(&page)
+}
+
+/// A new operator; the token is shown this once.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct NewOperator {
+    /// Their id.
+    #[schema(value_type = String)]
+    id: OperatorId,
+    /// What they are called in the record.
+    name: String,
+    /// `admin`, `auditor` or `responder`.
+    #[schema(value_type = String)]
+    role: Role,
+    /// Their token; never shown again.
+    token: String,
+}
+
+/// Lets somebody in.
+#[utoipa::path(
+    post,
+    path = "/api/v1/operators",
+    tag = "administration",
+    request_body(content = Object, description = "`{\"name\",\"role\"}`"),
+    responses((status = 201, description = "They are let in", body = NewOperator))
+)]
+pub async fn add(
+    MayConfigure(operator): MayConfigure,
+    State(admin): State<Admin>,
+    Document(members): Document,
+) -> Result<Response, Problem> {
+    refuse_unknown(&members, &["name", "role"])?;
+    let name: String = required(&members, "name", "a name")?;
+    let role: Role = required(&members, "role", "admin, auditor or responder")?;
+    let id = OperatorId(clock::event_id().0);
+    let token = OperatorToken::generate(id);
+    let command = Command::Add(Added {
+        name: name.clone(),
+        role,
+        token: token.hash(),
+    });
+    let app = &admin.shared.app;
+    app.execute::<Operator>(id, command, &operator.context)
+        .await?;
+    let new = NewOperator {
+        id,
+        name,
+        role,
+        token: token.expose().to_owned(),
+    };
+    Ok((StatusCode::CREATED, Json(new)).into_response())
+}
+
+/// Lets somebody in no more, at once. The last admin stays.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/operators/{id}",
+    tag = "administration",
+    params(("id" = String, Path, description = "Their id")),
+    responses((status = 204, description = "They are let in no more"))
+)]
+pub async fn remove(
+    MayConfigure(operator): MayConfigure,
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let id: OperatorId = id.parse().map_err(|_| Problem::from(Rule::Unknown))?;
+    let app = &admin.shared.app;
+    app.read_model_is_current().await?;
+    let operators = admin.read(projections::Reader::operators).await?;
+    let admins = operators
+        .into_iter()
+        .filter(|other| other.role == Role::Admin && other.removed_at.is_none())
+        .map(|other| other.operator_id);
+    let command = Command::Remove {
+        another_admin_remains: !is_last_admin(app, id, admins).await?,
+    };
+    app.execute::<Operator>(id, command, &operator.context)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,128 @@
+//! Containment: ending a grant, or every live grant of a client, subject, provider or proxy.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use domain::grant::{Command, Grant, RevocationReason};
+use domain::id::{ClientId, GrantId, ProviderId, ProxyId, SubjectId};
+use projections::Of;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::Admin;
+use super::authentication::{Authenticated, MayRevoke};
+use super::document::{Document, member, refuse_unknown, required};
+use super::problem::Problem;
+use crate::administration::Refused;
+
+/// What was ended, or would be.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct Revocation {
+    /// Whether nothing was done.
+    dry_run: bool,
+    /// The grants, in the order they were given.
+    #[schema(value_type = Vec<String>)]
+    grants: Vec<GrantId>,
+    counts: Counts,
+}
+
+/// How many they are.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Counts {
+    grants: usize,
+}
+
+enum Seed {
+    Grant(GrantId),
+    Of(Of),
+}
+
+const MEMBERS: [&str; 7] = [
+    "grant", "client", "subject", "provider", "proxy", "reason", "dry_run",
+];
+
+/// Ends every live grant of what is named: exactly one of `grant`, `client`, `subject`,
+/// `provider` and `proxy`. With `dry_run` it only says which.
+#[utoipa::path(
+    post,
+    path = "/api/v1/revocations",
+    tag = "investigation",
+    request_body(
+        content = Object,
+        description = "`{\"grant\"|\"client\"|\"subject\"|\"provider\"|\"proxy\", \"reason\", \"dry_run\"?}`"
+    ),
+    responses((status = 200, description = "What was ended", body = Revocation))
+)]
+pub async fn revoke(
+    MayRevoke(operator): MayRevoke,
+    State(admin): State<Admin>,
+    Document(members): Document,
+) -> Result<Response, Problem> {
+    refuse_unknown(&members, &MEMBERS)?;
+    let seed = seed(&members)?;
+    let note: String = required(&members, "reason", "why, in a sentence")?;
+    let reason = RevocationReason::by_operator(&note).map_err(Refused::from)?;
+    let dry_run = member(&members, "dry_run", "true or false")?.unwrap_or(false);
+    let grants = grants(&admin, &operator, seed).await?;
+    if !dry_run {
+        for grant in &grants {
+            let command = Command::Revoke {
+                reason: reason.clone(),
+            };
+            let app = &admin.shared.app;
+            app.execute::<Grant>(*grant, command, &operator.context)
+                .await?;
+            admin.shared.forget_upstream_tokens(*grant).await;
+        }
+    }
+    let revocation = Revocation {
+        dry_run,
+        counts: Counts {
+            grants: grants.len(),
+        },
+        grants,
+    };
+    Ok(Json(revocation).into_response())
+}
+
+fn seed(members: &Map<String, Value>) -> Result<Seed, Problem> {
+    let number = "a positive number";
+    let seeds = [
+        member::<GrantId>(members, "grant", "the id of a grant")?.map(Seed::Grant),
+        member::<ClientId>(members, "client", "a client_id")?.map(|id| Seed::Of(Of::Client(id))),
+        member::<SubjectId>(members, "subject", "the id of a subject")?
+            .map(|id| Seed::Of(Of::Subject(id))),
+        member::<ProviderId>(members, "provider", number)?.map(|id| Seed::Of(Of::Provider(id))),
+        member::<ProxyId>(members, "proxy", number)?.map(|id| Seed::Of(Of::Proxy(id))),
+    ];
+    let mut named = seeds.into_iter().flatten();
+    match (named.next(), named.next()) {
+        (Some(seed), None) => Ok(seed),
+        (_, _) => Err(Problem::bad_request(
+            "missing_member",
+            "expected exactly one of grant, client, subject, provider and proxy",
+        )),
+    }
+}
+
+/// The grants that are meant. A single one may have ended already, but must have been given.
+async fn grants(
+    admin: &Admin,
+    operator: &Authenticated,
+    seed: Seed,
+) -> Result<Vec<GrantId>, Problem> {
+    match seed {
+        Seed::Grant(id) => {
+            let state = admin.shared.app.fresh::<Grant>(id).await?;
+            let known = state.authorization().map(|_| vec![id]);
+            Ok(known.ok_or(domain::grant::Rule::UnknownGrant)?)
+        }
+        Seed::Of(of) => {
+            admin.shared.app.read_model_is_current().await?;
+            let now = operator.context.now;
+            admin
+                .read(move |reader| reader.live_grants_of(of, now))
+                .await
+        }
+    }
+}

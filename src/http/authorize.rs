@@ -1,0 +1,453 @@
+//! The authorization endpoint (RFC 6749 §3.1): from the client's request to the consent page or
+//! straight to the provider.
+//!
+//! Order, because each step protects the next: client and redirect URI, then everything else,
+//! then the person's consent, and only then a cookie and the provider. Nothing is written to the
+//! log here: the request travels sealed, bound to the browser, until a person has answered.
+
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::authorization::{
+    AuthorizationParameters, AuthorizationRequest, Offer, Prompt, Rule, Target, Unanswerable,
+};
+use domain::client::Client;
+use domain::grant::{Consent, Requested};
+use domain::id::{GrantId, ProviderId};
+use domain::secret::SecretHash;
+use domain::{Timestamp, event::Correlation};
+use serde::{Deserialize, Serialize};
+
+use super::Shared;
+use super::cookies::Step;
+use super::pages::{ConsentPage, ErrorPage};
+use super::request::Caller;
+use crate::app::{Context, ProxyTerms, RefusedRequest, Unavailable};
+use crate::clock;
+use crate::federation::{self, Answer, Attempt, LoginFailure};
+use crate::tokens::{Secret, sealed};
+
+const ENDPOINT: &str = "authorization";
+
+/// An authorization on its way through browser and provider; sealed.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Transaction {
+    /// The grant it will become.
+    pub grant_id: GrantId,
+    /// What the client asks for.
+    pub request: AuthorizationRequest,
+    /// Where the person is sent to log in.
+    pub provider_id: ProviderId,
+    /// When the client asked.
+    pub requested_at: Timestamp,
+    /// When this step began.
+    pub step_at: Timestamp,
+    /// What the browser's cookie must hash to.
+    pub browser: SecretHash,
+    /// Whether the person has been asked.
+    pub consent: Consent,
+    /// The provider must return it in the ID token.
+    pub nonce: String,
+    /// Our own PKCE verifier towards the provider.
+    pub code_verifier: String,
+}
+
+/// Seals a transaction for the consent form.
+pub const CONSENT_PURPOSE: &str = "consent";
+/// Seals a transaction for the provider's `state`.
+pub const LOGIN_PURPOSE: &str = "login";
+
+impl Transaction {
+    /// What the log keeps of the request.
+    #[must_use]
+    pub fn requested(&self) -> Requested {
+        Requested {
+            proxy_id: self.request.proxy_id,
+            client_id: self.request.client_id,
+            provider_id: self.provider_id,
+            redirect_uri: self.request.target.redirect_uri.clone(),
+            scope: self.request.scope.clone(),
+            resource: self.request.resource.clone(),
+            requested_at: self.requested_at,
+        }
+    }
+
+    /// What the provider is asked.
+    #[must_use]
+    pub fn attempt<'a>(&'a self, state: &'a str) -> Attempt<'a> {
+        let asked = |prompt| self.request.prompt.contains(&prompt);
+        Attempt {
+            state,
+            nonce: &self.nonce,
+            code_verifier: &self.code_verifier,
+            prompt: if asked(Prompt::Login) {
+                Some(federation::Prompt::Login)
+            } else if asked(Prompt::SelectAccount) {
+                Some(federation::Prompt::SelectAccount)
+            } else {
+                None
+            },
+            max_age_s: self.request.max_age_s,
+            login_hint: None,
+        }
+    }
+}
+
+/// `GET {base}/authorize`
+pub async fn authorize(
+    State(shared): State<Shared>,
+    Path(proxy): Path<String>,
+    RawQuery(query): RawQuery,
+    Caller(context): Caller,
+) -> Response {
+    let terms = match shared.proxy(&proxy) {
+        Ok(terms) => terms,
+        Err(error) => return shared.answered(ENDPOINT, &proxy, &context, Err(error)),
+    };
+    if let Err(error) = shared.rates.authorization(context.ip) {
+        return shared.answered(ENDPOINT, &proxy, &context, Err(error));
+    }
+    let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+        .into_owned()
+        .collect();
+    let parameters = AuthorizationParameters::new(pairs);
+    let client = match client(&shared, &parameters, &terms).await {
+        Ok(client) => client,
+        Err(error) => return error.into_page(&shared, &terms, &context),
+    };
+    let (registration, target) = match parameters.target(&client, terms.id) {
+        Ok(found) => found,
+        Err(error) => return Stop::from(error).into_page(&shared, &terms, &context),
+    };
+    let canonical = shared.urls.resource(terms.id);
+    let others = shared.other_resources(terms.id);
+    let offer = Offer {
+        scopes: terms.scopes(),
+        default_scopes: terms.default_scopes(),
+        resource: &canonical,
+        other_resources: &others,
+    };
+    let request = match parameters.request(registration, target.clone(), offer) {
+        Ok(request) => request,
+        Err(rule) => {
+            note(&shared, &terms, &context, cause(rule));
+            return redirect(&shared, &terms, &target, Outcome::Error(error_code(rule)));
+        }
+    };
+    let wants_consent =
+        terms.proxy.settings.require_consent || request.prompt.contains(&Prompt::Consent);
+    let transaction = begin(&terms, request, &context, wants_consent);
+    if wants_consent {
+        ask(&shared, &terms, registration, transaction, &context)
+    } else {
+        to_provider(&shared, &terms, transaction, &context).await
+    }
+}
+
+/// Why the request is answered on a page of ours.
+pub(super) enum Stop {
+    Request(Unanswerable),
+    Store(Unavailable),
+}
+
+impl From<Unanswerable> for Stop {
+    fn from(error: Unanswerable) -> Self {
+        Self::Request(error)
+    }
+}
+
+impl Stop {
+    fn into_page(self, shared: &Shared, terms: &ProxyTerms, context: &Context) -> Response {
+        let (code, message) = match self {
+            Self::Store(error) => return unavailable(&error, context),
+            Self::Request(error) => {
+                let (code, cause, message) = local(error);
+                note(shared, terms, context, cause);
+                (code, message)
+            }
+        };
+        ErrorPage {
+            status: StatusCode::BAD_REQUEST,
+            code,
+            message,
+            detail: None,
+            request_id: context.request_id,
+        }
+        .into_response()
+    }
+}
+
+/// A page for when the stores cannot be used now.
+pub(super) fn unavailable(error: &Unavailable, context: &Context) -> Response {
+    tracing::error!(error = error as &dyn std::error::Error, "a store failed");
+    let page = ErrorPage {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        code: "temporarily_unavailable",
+        message: "This cannot be done right now. Please try again in a moment.",
+        detail: None,
+        request_id: context.request_id,
+    };
+    let mut response = page.into_response();
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    response
+}
+
+async fn client(
+    shared: &Shared,
+    parameters: &AuthorizationParameters,
+    terms: &ProxyTerms,
+) -> Result<std::sync::Arc<Client>, Stop> {
+    let id = parameters.client_id()?;
+    let known = shared.app.state::<Client>(id).await.map_err(Stop::Store)?;
+    if parameters.target(&known, terms.id).is_ok() {
+        return Ok(known);
+    }
+    shared.app.fresh::<Client>(id).await.map_err(Stop::Store)
+}
+
+fn begin(
+    terms: &ProxyTerms,
+    request: AuthorizationRequest,
+    context: &Context,
+    wants_consent: bool,
+) -> Transaction {
+    Transaction {
+        grant_id: GrantId(clock::event_id().0),
+        request,
+        provider_id: terms.proxy.settings.provider_id,
+        requested_at: context.now,
+        step_at: context.now,
+        browser: SecretHash::of(""),
+        consent: if wants_consent {
+            Consent::Given
+        } else {
+            Consent::NotRequired
+        },
+        nonce: Secret::for_browser().expose().to_owned(),
+        code_verifier: Secret::for_browser().expose().to_owned(),
+    }
+}
+
+fn ask(
+    shared: &Shared,
+    terms: &ProxyTerms,
+    client: &domain::client::Registration,
+    mut transaction: Transaction,
+    context: &Context,
+) -> Response {
+    let secret = Secret::for_browser();
+    transaction.browser = secret.hash();
+    let key = &shared.app.vault.purpose_keys().state;
+    let Ok(sealed) = sealed::seal(key, CONSENT_PURPOSE, &transaction) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let action = format!("{}/consent", shared.urls.issuer(terms.id));
+    let mut response = ConsentPage {
+        client,
+        request: &transaction.request,
+        terms,
+        action: &action,
+        transaction: &sealed,
+        request_id: context.request_id,
+    }
+    .into_response();
+    let cookie = Step::Consent.bind(transaction.grant_id, &secret);
+    response.headers_mut().append(header::SET_COOKIE, cookie);
+    response
+}
+
+/// Binds the browser and sends it to the provider.
+pub(super) async fn to_provider(
+    shared: &Shared,
+    terms: &ProxyTerms,
+    mut transaction: Transaction,
+    context: &Context,
+) -> Response {
+    let secret = Secret::for_browser();
+    transaction.browser = secret.hash();
+    transaction.step_at = context.now;
+    let key = &shared.app.vault.purpose_keys().state;
+    let Ok(state) = sealed::seal(key, LOGIN_PURPOSE, &transaction) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let client_secret = match shared
+        .provider_secret(transaction.provider_id, &terms.provider)
+        .await
+    {
+        Ok(secret) => secret,
+        Err(error) => return unavailable(&error, context),
+    };
+    let callback_url = shared.urls.callback(transaction.provider_id);
+    let provider = federation::Provider {
+        id: transaction.provider_id,
+        settings: &terms.provider.settings,
+        client_secret: &client_secret,
+        callback_url: &callback_url,
+    };
+    let attempt = transaction.attempt(&state);
+    match shared
+        .federation
+        .authorization_url(&provider, &attempt, context.now)
+        .await
+    {
+        Ok(url) => {
+            let mut response = see_other(url.as_str());
+            let cookie = Step::Login.bind(transaction.grant_id, &secret);
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+            response
+        }
+        Err(failure) => super::callback::fail(shared, terms, &transaction, failure, context).await,
+    }
+}
+
+/// What a client is told at its redirect URI.
+pub(super) enum Outcome<'a> {
+    Code(&'a Secret),
+    Error(&'static str),
+}
+
+/// Sends the browser back to the client (RFC 6749 §4.1.2, RFC 9207): its own `state` and our
+/// `iss`, and nothing that the provider sent.
+pub(super) fn redirect(
+    shared: &Shared,
+    terms: &ProxyTerms,
+    target: &Target,
+    outcome: Outcome<'_>,
+) -> Response {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    match outcome {
+        Outcome::Code(code) => query.append_pair("code", code.expose()),
+        Outcome::Error(error) => query.append_pair("error", error),
+    };
+    if let Some(state) = &target.state {
+        query.append_pair("state", state);
+    }
+    query.append_pair("iss", &shared.urls.issuer(terms.id));
+    let uri = target.redirect_uri.as_str();
+    let separator = if uri.contains('?') { '&' } else { '?' };
+    see_other(&format!("{uri}{separator}{}", query.finish()))
+}
+
+/// 303, so that a form is never posted again (RFC 9700 §4.12).
+fn see_other(location: &str) -> Response {
+    let Ok(location) = HeaderValue::try_from(location) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::LOCATION, location);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
+    response
+}
+
+fn note(shared: &Shared, terms: &ProxyTerms, context: &Context, cause: &'static str) {
+    let refused = RefusedRequest {
+        endpoint: ENDPOINT,
+        cause,
+        correlation: Correlation {
+            proxy_id: Some(terms.id),
+            ..Correlation::default()
+        },
+    };
+    shared.app.refusals.note(refused, context);
+}
+
+/// Page code, recorded cause and message of an error that is not redirected.
+fn local(error: Unanswerable) -> (&'static str, &'static str, &'static str) {
+    match error {
+        Unanswerable::ClientIdMissing => (
+            "unauthorized_client",
+            "client_id_missing",
+            "The application did not say which application it is.",
+        ),
+        Unanswerable::ClientIdRepeated => (
+            "unauthorized_client",
+            "client_id_repeated",
+            "The application named itself twice.",
+        ),
+        Unanswerable::ClientUnknown => (
+            "unauthorized_client",
+            "unknown_client",
+            "The application is not registered here, or no longer. Removing and adding the \
+             server in the application makes it register again.",
+        ),
+        Unanswerable::RedirectUriRepeated => (
+            "invalid_redirect_uri",
+            "redirect_uri_repeated",
+            "The application named two addresses to return to.",
+        ),
+        Unanswerable::RedirectUriUnregistered => (
+            "invalid_redirect_uri",
+            "redirect_uri_unregistered",
+            "The address to return to is not one that the application registered.",
+        ),
+        Unanswerable::RedirectUriAmbiguous => (
+            "invalid_redirect_uri",
+            "redirect_uri_ambiguous",
+            "The application did not say which of its addresses to return to.",
+        ),
+        Unanswerable::TooLong => (
+            "invalid_request",
+            "parameter_too_long",
+            "The application sent more than can be read.",
+        ),
+    }
+}
+
+/// The code of an error that is redirected (RFC 6749 §4.1.2.1, RFC 8707, OpenID Connect Core
+/// §3.1.2.6).
+fn error_code(rule: Rule) -> &'static str {
+    match rule {
+        Rule::Repeated(_)
+        | Rule::ResponseTypeMissing
+        | Rule::ResponseMode
+        | Rule::CodeChallengeMissing
+        | Rule::CodeChallengeMethod
+        | Rule::CodeChallenge(_)
+        | Rule::Prompt
+        | Rule::MaxAge => "invalid_request",
+        Rule::Request => "request_not_supported",
+        Rule::RequestUri => "request_uri_not_supported",
+        Rule::ResponseType => "unsupported_response_type",
+        Rule::ScopeMalformed | Rule::ScopeNotOffered | Rule::ScopeNotRegistered => "invalid_scope",
+        Rule::Resource(_) => "invalid_target",
+        Rule::LoginRequired => "login_required",
+    }
+}
+
+fn cause(rule: Rule) -> &'static str {
+    match rule {
+        Rule::Repeated(_) => "parameter_repeated",
+        Rule::ResponseTypeMissing => "response_type_missing",
+        Rule::ResponseMode => "response_mode",
+        Rule::CodeChallengeMissing => "code_challenge_missing",
+        Rule::CodeChallengeMethod => "code_challenge_method",
+        Rule::CodeChallenge(_) => "code_challenge_malformed",
+        Rule::Prompt => "prompt",
+        Rule::MaxAge => "max_age",
+        Rule::Request => "request_object",
+        Rule::RequestUri => "request_uri",
+        Rule::ResponseType => "response_type",
+        Rule::ScopeMalformed => "scope_malformed",
+        Rule::ScopeNotOffered => "scope_not_offered",
+        Rule::ScopeNotRegistered => "scope_not_registered",
+        Rule::Resource(_) => "resource",
+        Rule::LoginRequired => "login_required",
+    }
+}
+
+/// The RFC 6749 §4.1.2.1 code for a failed login; `None` where it must not be redirected.
+pub(super) fn login_error_code(failure: LoginFailure) -> Option<&'static str> {
+    match failure.answer() {
+        Answer::AccessDenied => Some("access_denied"),
+        Answer::TemporarilyUnavailable => Some("temporarily_unavailable"),
+        Answer::ServerError => Some("server_error"),
+        Answer::Page => None,
+    }
+}

@@ -1,0 +1,143 @@
+//! The person's decision on the consent page.
+//!
+//! A form counts only if it comes from the browser that was shown the page: its cookie must match
+//! the sealed transaction, and the browser must not say that another site sent it.
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::event::Correlation;
+use domain::grant::{Command, DenyConsent, Grant};
+
+use super::Shared;
+use super::authorize::{CONSENT_PURPOSE, Outcome, Transaction, redirect, to_provider, unavailable};
+use super::cookies::{STEP_S, Step};
+use super::form::Form;
+use super::pages::ErrorPage;
+use super::request::Caller;
+use crate::app::{Context, ExecuteError, ProxyTerms, RefusedRequest};
+use crate::tokens::sealed;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// `POST {base}/consent`
+pub async fn decide(
+    State(shared): State<Shared>,
+    Path(proxy): Path<String>,
+    Caller(context): Caller,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let terms = match shared.proxy(&proxy) {
+        Ok(terms) => terms,
+        Err(error) => return shared.answered("consent", &proxy, &context, Err(error)),
+    };
+    let (transaction, approves) = match read(&shared, &terms, &headers, &body, &context) {
+        Ok(read) => read,
+        Err(cause) => return refuse(&shared, &terms, &context, cause),
+    };
+    let mut response = if approves {
+        to_provider(&shared, &terms, transaction.clone(), &context).await
+    } else {
+        deny(&shared, &terms, &transaction, &context).await
+    };
+    let cookie = Step::Consent.release(transaction.grant_id);
+    response.headers_mut().append(header::SET_COOKIE, cookie);
+    response
+}
+
+fn read(
+    shared: &Shared,
+    terms: &ProxyTerms,
+    headers: &HeaderMap,
+    body: &[u8],
+    context: &Context,
+) -> Result<(Transaction, bool), &'static str> {
+    if !is_same_origin(shared, headers) {
+        return Err("cross_site_consent");
+    }
+    let form = Form::parse(headers, body).map_err(|_| "malformed_consent")?;
+    let sealed_transaction = form.get("transaction").ok_or("malformed_consent")?;
+    let key = &shared.app.vault.purpose_keys().state;
+    let transaction: Transaction =
+        sealed::unseal(key, CONSENT_PURPOSE, sealed_transaction).map_err(|_| "forged_consent")?;
+    if transaction.request.proxy_id != terms.id
+        || transaction.provider_id != terms.proxy.settings.provider_id
+    {
+        return Err("consent_for_another_proxy");
+    }
+    if (context.now - transaction.step_at).num_seconds() > STEP_S {
+        return Err("consent_expired");
+    }
+    if !Step::Consent.is_bound(transaction.grant_id, headers, transaction.browser) {
+        return Err("consent_from_another_browser");
+    }
+    match form.get("decision") {
+        Some("approve") => Ok((transaction, true)),
+        Some("deny") => Ok((transaction, false)),
+        Some(_) | None => Err("malformed_consent"),
+    }
+}
+
+/// What browsers say about where a form comes from. Others say nothing; the cookie stands for
+/// them alone.
+fn is_same_origin(shared: &Shared, headers: &HeaderMap) -> bool {
+    let site = headers.get(SEC_FETCH_SITE).map(|value| value.as_bytes());
+    let origin = headers.get(header::ORIGIN).map(|value| value.as_bytes());
+    // A page with `no-referrer` posts with `Origin: null`; then only the site counts.
+    let is_own = |origin: &[u8]| origin == shared.urls.server.as_bytes();
+    match (site, origin) {
+        (Some(b"same-origin"), Some(b"null") | None) => true,
+        (Some(b"same-origin") | None, Some(origin)) => is_own(origin),
+        (Some(_), _) => false,
+        (None, None) => true,
+    }
+}
+
+async fn deny(
+    shared: &Shared,
+    terms: &ProxyTerms,
+    transaction: &Transaction,
+    context: &Context,
+) -> Response {
+    let command = Command::DenyConsent(DenyConsent {
+        request: transaction.requested(),
+    });
+    let grant_id = transaction.grant_id;
+    match shared
+        .app
+        .execute::<Grant>(grant_id, command, context)
+        .await
+    {
+        // Answered before, perhaps in another tab: the client is told the same.
+        Ok(_) | Err(ExecuteError::Refused(_)) => redirect(
+            shared,
+            terms,
+            &transaction.request.target,
+            Outcome::Error("access_denied"),
+        ),
+        Err(ExecuteError::Unavailable(error)) => unavailable(&error, context),
+    }
+}
+
+fn refuse(shared: &Shared, terms: &ProxyTerms, context: &Context, cause: &'static str) -> Response {
+    let refused = RefusedRequest {
+        endpoint: "consent",
+        cause,
+        correlation: Correlation {
+            proxy_id: Some(terms.id),
+            ..Correlation::default()
+        },
+    };
+    shared.app.refusals.note(refused, context);
+    ErrorPage {
+        status: StatusCode::FORBIDDEN,
+        code: "invalid_request",
+        message: "This decision did not come from the page you were shown, or came too late. \
+                  Please start again in the application.",
+        detail: None,
+        request_id: context.request_id,
+    }
+    .into_response()
+}

@@ -1,0 +1,268 @@
+//! From broken rules to what clients are told: the only place where one becomes the other.
+//!
+//! An error has two faces: outside the RFC's code with a neutral description, inside a stable
+//! `cause` that names the rule and goes to the record. Whatever is not a rule (a store that
+//! fails) is 503 and says nothing but that.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::{client, grant};
+use serde::Serialize;
+
+use crate::app::{ExecuteError, Unavailable};
+
+/// An answer of the token, revocation, introspection or registration endpoint that is not a
+/// success (RFC 6749 §5.2, RFC 7591 §3.2.2).
+#[derive(Debug)]
+pub struct OAuthError {
+    /// What the client is told.
+    pub code: Code,
+    /// A sentence for the client's developer; neutral.
+    pub description: Cow<'static, str>,
+    /// A stable word for the broken rule, for the record.
+    pub cause: &'static str,
+    /// Whether a stream already tells of it.
+    pub is_recorded: bool,
+}
+
+/// Error codes, as the RFCs spell them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// RFC 6749 §5.2.
+    InvalidRequest,
+    /// RFC 6749 §5.2; 401.
+    InvalidClient,
+    /// RFC 6749 §5.2.
+    InvalidGrant,
+    /// RFC 6749 §5.2.
+    UnauthorizedClient,
+    /// RFC 6749 §5.2.
+    UnsupportedGrantType,
+    /// RFC 6749 §5.2.
+    InvalidScope,
+    /// RFC 8707 §2.
+    InvalidTarget,
+    /// RFC 7591 §3.2.2.
+    InvalidRedirectUri,
+    /// RFC 7591 §3.2.2.
+    InvalidClientMetadata,
+    /// RFC 7591 §3.2.2.
+    UnapprovedSoftwareStatement,
+    /// RFC 6750 §3.1; 401 with a Bearer challenge (RFC 7592).
+    InvalidToken,
+    /// No such proxy here; 404.
+    ProxyNotFound,
+    /// Too many requests; 429.
+    SlowDown,
+    /// The stores cannot be used now; 503.
+    TemporarilyUnavailable,
+}
+
+impl OAuthError {
+    /// An error with its two faces.
+    pub fn new(code: Code, cause: &'static str, description: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            description: description.into(),
+            cause,
+            is_recorded: false,
+        }
+    }
+
+    /// The request is malformed.
+    pub fn invalid_request(cause: &'static str, description: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::InvalidRequest, cause, description)
+    }
+
+    /// There is no such proxy, or it is switched off.
+    #[must_use]
+    pub fn proxy_not_found() -> Self {
+        Self::new(Code::ProxyNotFound, "unknown_proxy", "no such proxy here")
+    }
+}
+
+impl Code {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidRequest
+            | Self::InvalidGrant
+            | Self::UnauthorizedClient
+            | Self::UnsupportedGrantType
+            | Self::InvalidScope
+            | Self::InvalidTarget
+            | Self::InvalidRedirectUri
+            | Self::InvalidClientMetadata
+            | Self::UnapprovedSoftwareStatement => StatusCode::BAD_REQUEST,
+            Self::InvalidClient | Self::InvalidToken => StatusCode::UNAUTHORIZED,
+            Self::ProxyNotFound => StatusCode::NOT_FOUND,
+            Self::SlowDown => StatusCode::TOO_MANY_REQUESTS,
+            Self::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: Code,
+    error_description: &'a str,
+}
+
+impl IntoResponse for OAuthError {
+    fn into_response(self) -> Response {
+        let description = printable(&self.description);
+        let body = Json(Body {
+            error: self.code,
+            error_description: &description,
+        });
+        let mut response = (self.code.status(), body).into_response();
+        let headers = response.headers_mut();
+        no_store(headers);
+        match self.code {
+            Code::InvalidClient => {
+                headers.insert(
+                    header::WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Basic realm=\"grantlog\""),
+                );
+            }
+            Code::InvalidToken => {
+                headers.insert(
+                    header::WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer error=\"invalid_token\""),
+                );
+            }
+            Code::SlowDown | Code::TemporarilyUnavailable => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            Code::InvalidRequest
+            | Code::InvalidGrant
+            | Code::UnauthorizedClient
+            | Code::UnsupportedGrantType
+            | Code::InvalidScope
+            | Code::InvalidTarget
+            | Code::InvalidRedirectUri
+            | Code::InvalidClientMetadata
+            | Code::UnapprovedSoftwareStatement
+            | Code::ProxyNotFound => {}
+        }
+        response
+    }
+}
+
+/// The characters that RFC 6749 §5.2 allows in a description.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '"' => '\'',
+            ' '..='~' if c != '\\' => c,
+            _ => '?',
+        })
+        .collect()
+}
+
+/// Forbids every cache to keep an answer with credentials (RFC 6749 §5.1).
+pub fn no_store(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+}
+
+impl From<Unavailable> for OAuthError {
+    fn from(error: Unavailable) -> Self {
+        tracing::error!(error = &error as &dyn std::error::Error, "a store failed");
+        Self {
+            is_recorded: true,
+            ..Self::new(
+                Code::TemporarilyUnavailable,
+                "store_unavailable",
+                "try again later",
+            )
+        }
+    }
+}
+
+impl<R> From<ExecuteError<R>> for OAuthError
+where
+    OAuthError: From<R>,
+{
+    fn from(error: ExecuteError<R>) -> Self {
+        match error {
+            ExecuteError::Refused(rule) => rule.into(),
+            ExecuteError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<grant::Rule> for OAuthError {
+    fn from(rule: grant::Rule) -> Self {
+        use grant::Rule;
+        let (code, description) = match rule {
+            Rule::ResourceMismatch => (Code::InvalidTarget, "resource was not authorized"),
+            Rule::ScopeExceeded => (Code::InvalidScope, "scope exceeds what was granted"),
+            Rule::AlreadyAnswered => (Code::InvalidRequest, "this authorization was answered"),
+            Rule::CodeVerifierMissing
+            | Rule::CodeVerifierMismatch
+            | Rule::UnknownGrant
+            | Rule::ClientMismatch
+            | Rule::ProxyMismatch
+            | Rule::CodeMismatch
+            | Rule::CodeExpired
+            | Rule::CodeReplayed
+            | Rule::RedirectUriMismatch
+            | Rule::UnknownRefreshToken
+            | Rule::RefreshTokenExpired
+            | Rule::RefreshTokenReused
+            | Rule::RetriedTooOften
+            | Rule::GrantExpired
+            | Rule::Revoked => (
+                Code::InvalidGrant,
+                "the grant is invalid, expired, revoked or was issued to another client",
+            ),
+        };
+        Self {
+            is_recorded: matches!(rule, Rule::CodeReplayed | Rule::RefreshTokenReused),
+            ..Self::new(code, rule.as_str(), description)
+        }
+    }
+}
+
+impl From<client::Denial> for OAuthError {
+    fn from(denial: client::Denial) -> Self {
+        use client::Denial;
+        let cause = match denial {
+            Denial::Unknown => "unknown_client",
+            Denial::OtherProxy => "client_of_another_proxy",
+            Denial::Method => "client_authentication_method",
+            Denial::SecretUnexpected => "client_secret_unexpected",
+            Denial::SecretMissing => "client_secret_missing",
+            Denial::SecretMismatch => "client_secret_mismatch",
+            Denial::SecretExpired => "client_secret_expired",
+        };
+        Self::new(Code::InvalidClient, cause, "client authentication failed")
+    }
+}
+
+impl From<client::Rule> for OAuthError {
+    fn from(rule: client::Rule) -> Self {
+        use client::Rule;
+        match rule {
+            Rule::RegistrationToken => Self::new(
+                Code::InvalidToken,
+                "registration_token_mismatch",
+                "the registration access token is invalid",
+            ),
+            Rule::Unknown => Self::new(
+                Code::InvalidToken,
+                "unknown_client",
+                "the registration access token is invalid",
+            ),
+            Rule::Exists | Rule::InUse | Rule::TooRecent => Self::new(
+                Code::InvalidRequest,
+                "client_state",
+                "the client is not in a state for this",
+            ),
+        }
+    }
+}

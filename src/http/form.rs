@@ -1,0 +1,82 @@
+//! Parameters of OAuth requests (RFC 6749 §3.1, §3.2): each at most once, empty means absent.
+
+use axum::http::{HeaderMap, header};
+
+use super::error::OAuthError;
+
+/// The parameters of a form-encoded body.
+#[derive(Debug)]
+pub struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// Reads a form-encoded body.
+    ///
+    /// # Errors
+    /// `invalid_request` if the body is of another type, or a parameter other than `resource`
+    /// (RFC 8707 §2 allows several) is repeated.
+    pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, OAuthError> {
+        if !is_form(headers) {
+            return Err(OAuthError::invalid_request(
+                "content_type",
+                "expected application/x-www-form-urlencoded",
+            ));
+        }
+        if std::str::from_utf8(body).is_err() {
+            return Err(OAuthError::invalid_request("body", "expected UTF-8"));
+        }
+        let mut pairs: Vec<(String, String)> = Vec::with_capacity(8);
+        for (name, value) in form_urlencoded::parse(body) {
+            if pairs.len() == PARAMETERS_MAX {
+                return Err(OAuthError::invalid_request("body", "too many parameters"));
+            }
+            if name != "resource" && pairs.iter().any(|(known, _)| *known == name) {
+                return Err(OAuthError::invalid_request(
+                    "duplicate_parameter",
+                    "a parameter is repeated",
+                ));
+            }
+            pairs.push((name.into_owned(), value.into_owned()));
+        }
+        Ok(Self(pairs))
+    }
+
+    /// A parameter, unless absent or empty.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let mut values = self.0.iter();
+        let (_, value) = values.find(|(known, value)| known == name && !value.is_empty())?;
+        Some(value)
+    }
+
+    /// Every value of a parameter that may be repeated.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0
+            .iter()
+            .filter(move |(known, value)| known == name && !value.is_empty())
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter that the request cannot do without.
+    ///
+    /// # Errors
+    /// `invalid_request` if it is absent or empty.
+    pub fn required(&self, name: &'static str) -> Result<&str, OAuthError> {
+        self.get(name).ok_or_else(|| {
+            OAuthError::invalid_request("parameter_missing", format!("{name} is missing"))
+        })
+    }
+}
+
+/// A hash-flooding or merely absurd body is not worth reading on.
+const PARAMETERS_MAX: usize = 64;
+
+fn is_form(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|mime| {
+            mime.trim()
+                .eq_ignore_ascii_case("application/x-www-form-urlencoded")
+        })
+}

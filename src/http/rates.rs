@@ -1,0 +1,119 @@
+//! How often one address, or one client, may ask (RFC 6749 §10, RFC 9700 §2).
+//!
+//! IPv6 addresses count by /64, the smallest block that one customer is given.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use super::error::{Code, OAuthError};
+
+/// Requests per minute; 0 switches a limit off.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Registrations from one address.
+    pub registrations_per_minute: u32,
+    /// Authorization requests from one address.
+    pub authorizations_per_minute: u32,
+    /// Token, revocation and introspection requests from one address, and of one client.
+    pub tokens_per_minute: u32,
+}
+
+/// The state of all rate limits of this node.
+pub struct Rates {
+    registrations: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    authorizations: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    tokens_by_address: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    tokens_by_client: Option<DefaultKeyedRateLimiter<u64>>,
+}
+
+impl Rates {
+    /// Fresh limits.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        fn keyed<K: std::hash::Hash + Eq + Clone>(
+            per_minute: u32,
+        ) -> Option<DefaultKeyedRateLimiter<K>> {
+            NonZeroU32::new(per_minute).map(|n| RateLimiter::keyed(Quota::per_minute(n)))
+        }
+        Self {
+            registrations: keyed(limits.registrations_per_minute),
+            authorizations: keyed(limits.authorizations_per_minute),
+            tokens_by_address: keyed(limits.tokens_per_minute),
+            tokens_by_client: keyed(limits.tokens_per_minute),
+        }
+    }
+
+    /// Counts a registration.
+    ///
+    /// # Errors
+    /// There have been too many.
+    pub fn registration(&self, ip: Option<IpAddr>) -> Result<(), OAuthError> {
+        check(self.registrations.as_ref(), ip.map(block))
+    }
+
+    /// Counts an authorization request.
+    ///
+    /// # Errors
+    /// There have been too many.
+    pub fn authorization(&self, ip: Option<IpAddr>) -> Result<(), OAuthError> {
+        check(self.authorizations.as_ref(), ip.map(block))
+    }
+
+    /// Counts a request with client authentication.
+    ///
+    /// # Errors
+    /// There have been too many.
+    pub fn token(&self, ip: Option<IpAddr>, client_id: Option<&str>) -> Result<(), OAuthError> {
+        check(self.tokens_by_address.as_ref(), ip.map(block))?;
+        let client = client_id.map(|id| {
+            use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+            BuildHasherDefault::<DefaultHasher>::default().hash_one(id)
+        });
+        check(self.tokens_by_client.as_ref(), client)
+    }
+
+    /// Forgets whoever has not asked for a while.
+    pub fn prune(&self) {
+        for limiter in [
+            &self.registrations,
+            &self.authorizations,
+            &self.tokens_by_address,
+        ]
+        .into_iter()
+        .flatten()
+        {
+            limiter.retain_recent();
+        }
+        if let Some(limiter) = &self.tokens_by_client {
+            limiter.retain_recent();
+        }
+    }
+}
+
+fn check<K: std::hash::Hash + Eq + Clone>(
+    limiter: Option<&DefaultKeyedRateLimiter<K>>,
+    key: Option<K>,
+) -> Result<(), OAuthError> {
+    let (Some(limiter), Some(key)) = (limiter, key) else {
+        return Ok(());
+    };
+    limiter.check_key(&key).map_err(|_| {
+        OAuthError::new(
+            Code::SlowDown,
+            "rate_limited",
+            "too many requests, try again later",
+        )
+    })
+}
+
+pub(super) fn block(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}

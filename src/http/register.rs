@@ -1,0 +1,256 @@
+//! Dynamic client registration (RFC 7591) and its management (RFC 7592).
+//!
+//! Secrets are in the answer that issues them and nowhere else. Without a choice of its own a
+//! client is confidential (`client_secret_basic`), as RFC 7591 §2 says.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::client::metadata::{ClientMetadata, InvalidMetadata};
+use domain::client::{self, Client, Command, Registration};
+use domain::entry::Actor;
+use domain::id::ClientId;
+use domain::secret::SecretHash;
+use serde_json::{Map, Value};
+
+use super::error::{Code, OAuthError, no_store};
+use super::request::Caller;
+use super::{Shared, strict_json};
+use crate::app::ProxyTerms;
+use crate::clock;
+use crate::tokens::Secret;
+
+const ENDPOINT: &str = "registration";
+
+/// `POST {base}/register`
+pub async fn register(
+    State(shared): State<Shared>,
+    Path(proxy): Path<String>,
+    Caller(context): Caller,
+    body: Bytes,
+) -> Response {
+    let outcome = async {
+        let terms = shared.proxy(&proxy)?;
+        shared.rates.registration(context.ip)?;
+        let metadata = metadata(&terms, &body)?;
+        let client_id = ClientId(clock::event_id().0);
+        let secret = (!metadata.is_public()).then(Secret::for_client);
+        let registration_token = Secret::for_registration();
+        let command = Command::Register(Box::new(client::Register {
+            client_id,
+            proxy_id: terms.id,
+            metadata,
+            secret: client::Secret {
+                hash: secret
+                    .as_ref()
+                    .map_or_else(|| registration_token.hash(), Secret::hash),
+                expires_at: None,
+            },
+            registration_token: registration_token.hash(),
+        }));
+        let by = context.by(Actor::Client(client_id));
+        let executed = shared
+            .app
+            .execute::<Client>(client_id, command, &by)
+            .await?;
+        let registration = executed.state.registration().ok_or_else(gone)?;
+        Ok(answer(
+            &shared,
+            registration,
+            secret.as_ref(),
+            &registration_token,
+            StatusCode::CREATED,
+        ))
+    };
+    shared.answered(ENDPOINT, &proxy, &context, outcome.await)
+}
+
+/// `GET {base}/register/{client_id}`
+pub async fn read(
+    State(shared): State<Shared>,
+    Path((proxy, client)): Path<(String, String)>,
+    Caller(context): Caller,
+    headers: HeaderMap,
+) -> Response {
+    let outcome = async {
+        let (terms, client_id, token) = managed(&shared, &proxy, &client, &headers)?;
+        let state = shared.app.fresh::<Client>(client_id).await?;
+        let registration = state
+            .registration()
+            .filter(|registration| registration.proxy_id == terms.id)
+            .filter(|registration| registration.registration_token == SecretHash::of(&token))
+            .ok_or_else(wrong_token)?;
+        let token = Secret::new(token);
+        Ok(answer(&shared, registration, None, &token, StatusCode::OK))
+    };
+    shared.answered(ENDPOINT, &proxy, &context, outcome.await)
+}
+
+/// `PUT {base}/register/{client_id}`: replaces the metadata and the registration token.
+pub async fn update(
+    State(shared): State<Shared>,
+    Path((proxy, client)): Path<(String, String)>,
+    Caller(context): Caller,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let outcome = async {
+        let (terms, client_id, token) = managed(&shared, &proxy, &client, &headers)?;
+        let state = shared.app.fresh::<Client>(client_id).await?;
+        let before = state
+            .registration()
+            .filter(|registration| registration.proxy_id == terms.id)
+            .ok_or_else(wrong_token)?;
+        let metadata = metadata(&terms, &body)?;
+        let becomes_confidential = before.secret.is_none() && !metadata.is_public();
+        let secret = Secret::for_client();
+        let next = Secret::for_registration();
+        let command = Command::Update(Box::new(client::Update {
+            registration_token: SecretHash::of(&token),
+            metadata,
+            secret: client::Secret {
+                hash: secret.hash(),
+                expires_at: None,
+            },
+            next_registration_token: next.hash(),
+        }));
+        let by = context.by(Actor::Client(client_id));
+        let executed = shared
+            .app
+            .execute::<Client>(client_id, command, &by)
+            .await?;
+        let registration = executed.state.registration().ok_or_else(gone)?;
+        let secret = becomes_confidential.then_some(&secret);
+        Ok(answer(&shared, registration, secret, &next, StatusCode::OK))
+    };
+    shared.answered(ENDPOINT, &proxy, &context, outcome.await)
+}
+
+/// `DELETE {base}/register/{client_id}`: the client and everything it was granted.
+pub async fn remove(
+    State(shared): State<Shared>,
+    Path((proxy, client)): Path<(String, String)>,
+    Caller(context): Caller,
+    headers: HeaderMap,
+) -> Response {
+    let outcome = async {
+        let (terms, client_id, token) = managed(&shared, &proxy, &client, &headers)?;
+        let state = shared.app.fresh::<Client>(client_id).await?;
+        if state
+            .registration()
+            .is_none_or(|registration| registration.proxy_id != terms.id)
+        {
+            return Err(wrong_token());
+        }
+        let command = Command::Remove(client::Remover::Client {
+            registration_token: SecretHash::of(&token),
+        });
+        let by = context.by(Actor::Client(client_id));
+        shared
+            .app
+            .execute::<Client>(client_id, command, &by)
+            .await?;
+        shared.revoke_grants_of_client(client_id, &by).await?;
+        let mut response = StatusCode::NO_CONTENT.into_response();
+        no_store(response.headers_mut());
+        Ok(response)
+    };
+    shared.answered(ENDPOINT, &proxy, &context, outcome.await)
+}
+
+fn metadata(terms: &ProxyTerms, body: &[u8]) -> Result<ClientMetadata, OAuthError> {
+    let document = strict_json::parse(body).map_err(|error| {
+        OAuthError::new(
+            Code::InvalidClientMetadata,
+            "malformed_json",
+            error.to_string(),
+        )
+    })?;
+    ClientMetadata::parse(&document, &terms.proxy.settings.allowed_redirects).map_err(Into::into)
+}
+
+/// The proxy, the client and the registration token of a management request (RFC 7592 §3).
+fn managed(
+    shared: &Shared,
+    proxy: &str,
+    client: &str,
+    headers: &HeaderMap,
+) -> Result<(ProxyTerms, ClientId, String), OAuthError> {
+    let terms = shared.proxy(proxy)?;
+    let token = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim().to_owned())
+        .ok_or_else(wrong_token)?;
+    let client_id = client.parse().map_err(|_| wrong_token())?;
+    Ok((terms, client_id, token))
+}
+
+fn wrong_token() -> OAuthError {
+    client::Rule::RegistrationToken.into()
+}
+
+fn gone() -> OAuthError {
+    client::Rule::Unknown.into()
+}
+
+/// The client information response (RFC 7591 §3.2.1). Members without a value are left out:
+/// some clients cannot read `null`.
+fn answer(
+    shared: &Shared,
+    registration: &Registration,
+    secret: Option<&Secret>,
+    registration_token: &Secret,
+    status: StatusCode,
+) -> Response {
+    let client_id = registration.client_id;
+    let issuer = shared.urls.issuer(registration.proxy_id);
+    let mut members: Map<String, Value> = registration.metadata.effective();
+    members.insert("client_id".into(), client_id.to_string().into());
+    members.insert(
+        "client_id_issued_at".into(),
+        registration.registered_at.timestamp().into(),
+    );
+    if let Some(secret) = secret {
+        members.insert("client_secret".into(), secret.expose().into());
+    }
+    if let Some(kept) = registration.secret {
+        let expires_at = kept.expires_at.map_or(0, |at| at.timestamp());
+        members.insert("client_secret_expires_at".into(), expires_at.into());
+    }
+    members.insert(
+        "registration_client_uri".into(),
+        format!("{issuer}/register/{client_id}").into(),
+    );
+    members.insert(
+        "registration_access_token".into(),
+        registration_token.expose().into(),
+    );
+    members.insert(
+        "authorization_url".into(),
+        format!("{issuer}/authorize").into(),
+    );
+    members.insert("token_url".into(), format!("{issuer}/token").into());
+    let mut response = (status, Json(Value::Object(members))).into_response();
+    no_store(response.headers_mut());
+    response
+}
+
+impl From<InvalidMetadata> for OAuthError {
+    fn from(invalid: InvalidMetadata) -> Self {
+        let (code, cause) = match &invalid {
+            InvalidMetadata::RedirectUris => (Code::InvalidRedirectUri, "redirect_uris_missing"),
+            InvalidMetadata::RedirectUri(_) => (Code::InvalidRedirectUri, "redirect_uri_refused"),
+            InvalidMetadata::Member { .. } => (Code::InvalidClientMetadata, "metadata_refused"),
+            InvalidMetadata::NotAnObject => (Code::InvalidClientMetadata, "malformed_json"),
+            InvalidMetadata::SoftwareStatement => {
+                (Code::UnapprovedSoftwareStatement, "software_statement")
+            }
+        };
+        Self::new(code, cause, invalid.to_string())
+    }
+}

@@ -1,0 +1,134 @@
+//! What every handler knows about its request: when, which, from where, by what.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use domain::entry::Actor;
+use ipnet::IpNet;
+use uuid::Uuid;
+
+use super::Shared;
+use crate::app::Context;
+use crate::clock;
+
+/// Finds the events of a request; on every answer and every page.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Longer agents are cut: they are told by strangers and kept for ever.
+const USER_AGENT_BYTES_MAX: usize = 256;
+
+/// The circumstances of a request, before anybody is authenticated.
+#[derive(Clone, Debug)]
+pub struct Caller(pub Context);
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .unwrap_or_else(|| Self(Context::system(clock::now()))))
+    }
+}
+
+/// Gives each request its id and circumstances, and each answer the id and `nosniff`.
+pub async fn identify(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
+    let request_id = clock::event_id().0;
+    let peer = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|ConnectInfo(peer)| peer.ip());
+    let headers = request.headers();
+    let context = Context {
+        now: clock::now(),
+        actor: Actor::Anonymous,
+        request_id: Some(request_id),
+        ip: peer.map(|peer| client_ip(peer, headers, &shared.trusted_proxies)),
+        user_agent: user_agent(headers),
+        identity: None,
+        query: None,
+    };
+    request.extensions_mut().insert(Caller(context));
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(X_REQUEST_ID, request_id_value(request_id));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}
+
+fn request_id_value(id: Uuid) -> HeaderValue {
+    HeaderValue::from_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+        .expect("a UUID is visible ASCII")
+}
+
+/// The address of whoever asks: the peer, unless that is a proxy of ours; then the rightmost
+/// address in the forwarding header that is not one. What stands left of it is hearsay.
+fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
+    let mut client = peer.to_canonical();
+    let forwarded = headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    for hop in forwarded.rev() {
+        if !is_trusted(&client) {
+            break;
+        }
+        let hop = hop.trim();
+        match hop
+            .parse::<IpAddr>()
+            .or_else(|_| hop.parse::<SocketAddr>().map(|a| a.ip()))
+        {
+            Ok(ip) => client = ip.to_canonical(),
+            Err(_) => break,
+        }
+    }
+    client
+}
+
+fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let agent = headers.get(header::USER_AGENT)?.to_str().ok()?;
+    Some(agent.chars().take(USER_AGENT_BYTES_MAX).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip_of(peer: &str, forwarded: &[&'static str]) -> String {
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append(X_FORWARDED_FOR, HeaderValue::from_static(value));
+        }
+        let trusted = ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
+        client_ip(peer.parse().unwrap(), &headers, &trusted).to_string()
+    }
+
+    #[test]
+    fn believes_only_trusted_proxies_and_only_the_rightmost_stranger() {
+        assert_eq!(ip_of("203.0.113.9", &["198.51.100.1"]), "203.0.113.9");
+        assert_eq!(ip_of("10.0.0.1", &["198.51.100.1"]), "198.51.100.1");
+        assert_eq!(
+            ip_of("10.0.0.1", &["6.6.6.6, 198.51.100.1, 10.2.2.2"]),
+            "198.51.100.1"
+        );
+        assert_eq!(
+            ip_of("10.0.0.1", &["6.6.6.6", "198.51.100.1:4711"]),
+            "198.51.100.1"
+        );
+        assert_eq!(ip_of("10.0.0.1", &["nonsense"]), "10.0.0.1");
+        assert_eq!(ip_of("::ffff:10.0.0.1", &["198.51.100.1"]), "198.51.100.1");
+        assert_eq!(ip_of("10.0.0.1", &[]), "10.0.0.1");
+    }
+}

@@ -1,0 +1,270 @@
+//! What all handlers share.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use axum::response::{IntoResponse, Response};
+use domain::event::Correlation;
+use domain::grant::{Command, Grant, RevocationReason};
+use domain::id::{ClientId, GrantId, ProviderId, ProxyId};
+use domain::provider;
+use domain::resource::Resource;
+use ipnet::IpNet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::error::{Code, OAuthError};
+use super::rates::Rates;
+use super::urls::{Urls, resource};
+use crate::app::{App, Context, ExecuteError, ProxyTerms, RefusedRequest, Unavailable};
+use crate::config::Gateway;
+use crate::federation::{Federation, Login};
+use crate::server::Integrity;
+
+/// What all handlers share; cheap to clone.
+#[derive(Clone)]
+pub struct Shared(Arc<Parts>);
+
+/// The parts of it.
+pub struct Parts {
+    /// Commands and state.
+    pub app: Arc<App>,
+    /// The relying party.
+    pub federation: Federation,
+    /// Public addresses.
+    pub urls: Urls,
+    /// Rate limits.
+    pub rates: Rates,
+    /// Whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How the MCP gateway is reached.
+    pub gateway: Gateway,
+    /// The largest request an MCP client may send, in bytes.
+    pub mcp_body_bytes: u64,
+    /// Read models for queries.
+    pub reader: projections::Reader,
+    /// Secrets of the vault, by version.
+    pub secrets: quick_cache::sync::Cache<Uuid, Arc<Zeroizing<String>>>,
+    /// What re-reading the log has found.
+    pub integrity: Integrity,
+    /// Ends streams and tasks when the service stops.
+    pub stopping: CancellationToken,
+}
+
+impl Deref for Shared {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl From<Parts> for Shared {
+    fn from(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+/// What a proxy keeps in the vault.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PrivateTerms {
+    /// Headers for the MCP server (`oauth_proxy_upstream_headers`).
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub upstream_headers: std::collections::BTreeMap<String, String>,
+    /// Whom the proxy admits (`oauth_proxy_allowed_subjects`); empty: everybody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_subjects: Vec<String>,
+}
+
+impl Parts {
+    /// The terms of the proxy that a path names.
+    ///
+    /// # Errors
+    /// There is none of that number, or it is switched off.
+    pub fn proxy(&self, path: &str) -> Result<ProxyTerms, OAuthError> {
+        path.parse()
+            .ok()
+            .and_then(|id| self.app.directory.enabled(id))
+            .ok_or_else(OAuthError::proxy_not_found)
+    }
+
+    /// The proxy at the gateway's `/mcp`.
+    #[must_use]
+    pub fn default_proxy(&self) -> Option<ProxyId> {
+        self.gateway
+            .default_proxy
+            .or_else(|| self.app.directory.first_enabled())
+    }
+
+    /// Every name of a proxy's resource, canonical first: what its tokens can be for.
+    #[must_use]
+    pub fn other_resources(&self, proxy: ProxyId) -> Vec<Resource> {
+        if self.default_proxy() == Some(proxy) {
+            vec![resource(&self.urls.default_mcp())]
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// The same as text.
+    #[must_use]
+    pub fn audiences(&self, proxy: ProxyId) -> Vec<String> {
+        std::iter::once(self.urls.mcp(proxy))
+            .chain(
+                self.other_resources(proxy)
+                    .iter()
+                    .map(|resource| resource.as_str().to_owned()),
+            )
+            .collect()
+    }
+
+    /// Our client secret at a provider; empty if it gave us none.
+    ///
+    /// # Errors
+    /// The vault failed.
+    pub async fn provider_secret(
+        &self,
+        id: ProviderId,
+        provider: &provider::Configured,
+    ) -> Result<Arc<Zeroizing<String>>, Unavailable> {
+        self.secret(&format!("provider-{id}"), provider.secret_version)
+            .await
+    }
+
+    /// What a proxy keeps in the vault.
+    ///
+    /// # Errors
+    /// The vault failed.
+    pub async fn private_terms(
+        &self,
+        id: ProxyId,
+        version: Option<Uuid>,
+    ) -> Result<PrivateTerms, Unavailable> {
+        let Some(version) = version else {
+            return Ok(PrivateTerms::default());
+        };
+        let text = self.secret(&format!("proxy-{id}"), version).await?;
+        serde_json::from_str(&text).map_err(|_| Unavailable::PrivateTerms)
+    }
+
+    async fn secret(
+        &self,
+        owner: &str,
+        version: Uuid,
+    ) -> Result<Arc<Zeroizing<String>>, Unavailable> {
+        if let Some(secret) = self.secrets.get(&version) {
+            return Ok(secret);
+        }
+        let bytes = self.app.vault.secret(owner, version).await?;
+        let text = String::from_utf8(bytes.to_vec()).unwrap_or_default();
+        let secret = Arc::new(Zeroizing::new(text));
+        self.secrets.insert(version, secret.clone());
+        Ok(secret)
+    }
+
+    /// Whether a proxy admits a person: by e-mail domain, e-mail address or group. An address
+    /// counts only if the provider vouches for it.
+    ///
+    /// # Errors
+    /// The vault failed.
+    pub async fn admits(&self, terms: &ProxyTerms, login: &Login) -> Result<bool, Unavailable> {
+        let private = self
+            .private_terms(terms.id, terms.proxy.private_version)
+            .await?;
+        Ok(private.admits(login))
+    }
+
+    /// Answers, and takes note of what was refused and is not in a stream already.
+    pub fn answered(
+        &self,
+        endpoint: &'static str,
+        proxy: &str,
+        context: &Context,
+        outcome: Result<Response, OAuthError>,
+    ) -> Response {
+        match outcome {
+            Ok(response) => response,
+            Err(error) => {
+                if !error.is_recorded {
+                    let known = proxy
+                        .parse()
+                        .ok()
+                        .filter(|_| error.code != Code::ProxyNotFound);
+                    let refused = RefusedRequest {
+                        endpoint,
+                        cause: error.cause,
+                        correlation: Correlation {
+                            proxy_id: known,
+                            ..Correlation::default()
+                        },
+                    };
+                    self.app.refusals.note(refused, context);
+                }
+                error.into_response()
+            }
+        }
+    }
+
+    /// Ends everything that was granted to a client that is gone.
+    ///
+    /// # Errors
+    /// A store failed; what was not revoked is when this is called again.
+    pub async fn revoke_grants_of_client(
+        &self,
+        client_id: ClientId,
+        context: &Context,
+    ) -> Result<(), Unavailable> {
+        let reason = RevocationReason::ClientRemoved;
+        self.revoke_all(projections::Of::Client(client_id), &reason, context)
+            .await
+    }
+
+    /// Ends every live grant of a client, proxy, provider or subject.
+    ///
+    /// # Errors
+    /// A store failed; what was not revoked is when this is called again.
+    pub async fn revoke_all(
+        &self,
+        of: projections::Of,
+        reason: &RevocationReason,
+        context: &Context,
+    ) -> Result<(), Unavailable> {
+        self.app.read_model_is_current().await?;
+        let (reader, now) = (self.reader.clone(), context.now);
+        let grants = tokio::task::spawn_blocking(move || reader.live_grants_of(of, now))
+            .await
+            .map_err(|_| Unavailable::ReadModel)?
+            .map_err(|_| Unavailable::ReadModel)?;
+        for grant in grants {
+            let command = Command::Revoke {
+                reason: reason.clone(),
+            };
+            match self.app.execute::<Grant>(grant, command, context).await {
+                Ok(_) | Err(ExecuteError::Refused(_)) => self.forget_upstream_tokens(grant).await,
+                Err(ExecuteError::Unavailable(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the provider's tokens of a grant that has ended; failing that, they stay sealed.
+    pub async fn forget_upstream_tokens(&self, grant: GrantId) {
+        if let Err(error) = self.app.vault.delete_upstream(grant).await {
+            tracing::warn!(%error, %grant, "upstream tokens of an ended grant remain");
+        }
+    }
+}
+
+impl PrivateTerms {
+    fn admits(&self, login: &Login) -> bool {
+        let email = login.email.as_deref().filter(|_| login.email_verified);
+        self.allowed_subjects.is_empty()
+            || self.allowed_subjects.iter().any(|allowed| {
+                let is_address = email.is_some_and(|email| email.eq_ignore_ascii_case(allowed));
+                let is_domain = email
+                    .and_then(|email| email.rsplit_once('@'))
+                    .is_some_and(|(_, domain)| domain.eq_ignore_ascii_case(allowed));
+                is_address || is_domain || login.groups.contains(allowed)
+            })
+    }
+}

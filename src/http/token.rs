@@ -1,0 +1,275 @@
+//! The token endpoint (RFC 6749 §3.2): codes and refresh tokens become access tokens.
+//!
+//! Nothing is minted before the event that issues it is durable, and the minted token's `jti` is
+//! that event's id.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use domain::client::metadata::GrantType;
+use domain::entry::Actor;
+use domain::grant::{self, Command, Event, Grant, RefreshSalt};
+use domain::id::{EventId, GrantId};
+use domain::resource::Resource;
+use domain::scope::Scope;
+use domain::{Timestamp, grant::LoginSucceeded};
+use serde::Serialize;
+
+use super::Shared;
+use super::client_authentication::{AuthenticatedClient, authenticate};
+use super::error::{Code, OAuthError, no_store};
+use super::form::Form;
+use super::request::Caller;
+use super::revoke::verified;
+use crate::app::{Context, ProxyTerms};
+use crate::clock;
+use crate::tokens::access::{self, Claims};
+use crate::tokens::code::Code as AuthorizationCode;
+use crate::tokens::refresh::RefreshToken;
+
+const ENDPOINT: &str = "token";
+
+/// `POST {base}/token`
+pub async fn token(
+    State(shared): State<Shared>,
+    Path(proxy): Path<String>,
+    Caller(context): Caller,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let outcome = async {
+        let terms = shared.proxy(&proxy)?;
+        let form = Form::parse(&headers, &body)?;
+        let grant_type = grant_type(&form)?;
+        shared.rates.token(context.ip, form.get("client_id"))?;
+        let client = authenticate(&shared, &terms, &headers, &form, &context).await?;
+        if !client.registration.metadata.allows(grant_type) {
+            return Err(OAuthError::new(
+                Code::UnauthorizedClient,
+                "grant_type_not_registered",
+                "the client did not register this grant_type",
+            ));
+        }
+        let context = context.by(Actor::Client(client.id));
+        let issued = match grant_type {
+            GrantType::AuthorizationCode => {
+                redeem(&shared, &terms, &client, &form, &context).await?
+            }
+            GrantType::RefreshToken => refresh(&shared, &terms, &client, &form, &context).await?,
+        };
+        answer(&shared, &terms, issued, context.now)
+    };
+    shared.answered(ENDPOINT, &proxy, &context, outcome.await)
+}
+
+fn grant_type(form: &Form) -> Result<GrantType, OAuthError> {
+    match form.required("grant_type")? {
+        "authorization_code" => Ok(GrantType::AuthorizationCode),
+        "refresh_token" => Ok(GrantType::RefreshToken),
+        _ => Err(OAuthError::new(
+            Code::UnsupportedGrantType,
+            "unsupported_grant_type",
+            "expected authorization_code or refresh_token",
+        )),
+    }
+}
+
+/// What an event issued, on its way to being minted.
+struct Issued {
+    grant_id: GrantId,
+    jti: EventId,
+    authorization: LoginSucceeded,
+    scope: Scope,
+    access_token_expires_at: Timestamp,
+    /// The refresh token's number and salt, if there is one.
+    refresh_token: Option<(u32, RefreshSalt)>,
+}
+
+async fn redeem(
+    shared: &Shared,
+    terms: &ProxyTerms,
+    client: &AuthenticatedClient,
+    form: &Form,
+    context: &Context,
+) -> Result<Issued, OAuthError> {
+    let code = AuthorizationCode::parse(form.required("code")?).map_err(|_| malformed("code"))?;
+    let may_refresh = client.registration.metadata.allows(GrantType::RefreshToken);
+    let command = Command::RedeemCode(grant::RedeemCode {
+        client_id: client.id,
+        proxy_id: terms.id,
+        code: code.hash,
+        redirect_uri: form.get("redirect_uri").map(str::to_owned),
+        code_verifier: form.get("code_verifier").map(str::to_owned),
+        resource: resource(form)?,
+        refresh_salt: may_refresh.then(|| RefreshSalt(clock::random())),
+        policy: terms.proxy.settings.token_policy(),
+    });
+    issue(shared, code.grant_id, command, context).await
+}
+
+async fn refresh(
+    shared: &Shared,
+    terms: &ProxyTerms,
+    client: &AuthenticatedClient,
+    form: &Form,
+    context: &Context,
+) -> Result<Issued, OAuthError> {
+    let presented = form.required("refresh_token")?;
+    let token = RefreshToken::parse(presented).map_err(|_| malformed("refresh_token"))?;
+    let scope =
+        form.get("scope").map(str::parse).transpose().map_err(|_| {
+            OAuthError::new(Code::InvalidScope, "malformed_scope", "malformed scope")
+        })?;
+    if !verified(shared, &token).await? {
+        return Err(malformed("refresh_token"));
+    }
+    let command = Command::RotateRefreshToken(grant::RotateRefreshToken {
+        client_id: client.id,
+        proxy_id: terms.id,
+        generation: token.n,
+        scope,
+        resource: resource(form)?,
+        policy: terms.proxy.settings.token_policy(),
+    });
+    issue(shared, token.grant_id, command, context).await
+}
+
+async fn issue(
+    shared: &Shared,
+    grant_id: GrantId,
+    command: Command,
+    context: &Context,
+) -> Result<Issued, OAuthError> {
+    let executed = shared
+        .app
+        .execute::<Grant>(grant_id, command, context)
+        .await?;
+    let authorization = executed.state.authorization().cloned();
+    let (Some((jti, event)), Some(authorization)) = (executed.events.last(), authorization) else {
+        return Err(grant::Rule::UnknownGrant.into());
+    };
+    let granted = authorization.request.scope.clone();
+    let salt = executed.state.refresh_salt();
+    let (scope, access_token_expires_at, generation) = match event {
+        Event::CodeRedeemed(redeemed) => (
+            granted,
+            redeemed.access_token_expires_at,
+            redeemed.refresh_token.as_ref().map(|_| 1),
+        ),
+        Event::RefreshTokenRotated(rotated) => (
+            rotated.scope.clone().unwrap_or(granted),
+            rotated.access_token_expires_at,
+            Some(rotated.generation),
+        ),
+        Event::RefreshTokenRetried(retried) => (
+            retried.scope.clone().unwrap_or(granted),
+            retried.access_token_expires_at,
+            Some(retried.generation),
+        ),
+        Event::LoginSucceeded(_)
+        | Event::LoginFailed(_)
+        | Event::ConsentDenied(_)
+        | Event::CodeIssued(_)
+        | Event::CodeReplayed(_)
+        | Event::RefreshTokenReused(_)
+        | Event::AccessTokenFirstUsed(_)
+        | Event::UpstreamTokenRefreshed(_)
+        | Event::Revoked(_) => return Err(grant::Rule::UnknownGrant.into()),
+    };
+    Ok(Issued {
+        grant_id,
+        jti: *jti,
+        authorization,
+        scope,
+        access_token_expires_at,
+        refresh_token: generation.zip(salt),
+    })
+}
+
+#[derive(Serialize)]
+struct TokenResponse {
+    access_token: String,
+    token_type: &'static str,
+    expires_in: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    scope: Scope,
+}
+
+fn answer(
+    shared: &Shared,
+    terms: &ProxyTerms,
+    issued: Issued,
+    now: Timestamp,
+) -> Result<Response, OAuthError> {
+    let vault = &shared.app.vault;
+    let claims = Claims {
+        iss: shared.urls.issuer(terms.id),
+        sub: issued.authorization.subject,
+        aud: issued.authorization.request.resource.as_str().to_owned(),
+        client_id: issued.authorization.request.client_id,
+        scope: issued.scope.clone(),
+        iat: now.timestamp(),
+        exp: issued.access_token_expires_at.timestamp(),
+        jti: issued.jti,
+        grant: issued.grant_id,
+    };
+    let alg = terms.proxy.settings.token_alg;
+    let access_token = access::mint(&vault.signing_keys(), alg, &claims, now).map_err(|error| {
+        tracing::error!(%error, "no key to sign with");
+        OAuthError::new(
+            Code::TemporarilyUnavailable,
+            "no_signing_key",
+            "try again later",
+        )
+    })?;
+    let refresh_token = issued.refresh_token.map(|(n, salt)| {
+        RefreshToken::compute(&vault.purpose_keys().refresh, issued.grant_id, n, &salt.0)
+            .expose()
+            .to_owned()
+    });
+    let body = TokenResponse {
+        access_token,
+        token_type: "Bearer",
+        expires_in: claims.exp - claims.iat,
+        refresh_token,
+        scope: issued.scope,
+    };
+    let mut response = (StatusCode::OK, Json(body)).into_response();
+    no_store(response.headers_mut());
+    Ok(response)
+}
+
+/// `resource` (RFC 8707 §2.2): the one that was authorized, if named at all.
+fn resource(form: &Form) -> Result<Option<Resource>, OAuthError> {
+    let mut named = form.all("resource");
+    let first = named.next();
+    if named.next().is_some() {
+        return Err(OAuthError::new(
+            Code::InvalidTarget,
+            "several_resources",
+            "expected one resource",
+        ));
+    }
+    first.map(str::parse).transpose().map_err(|_| {
+        OAuthError::new(
+            Code::InvalidTarget,
+            "malformed_resource",
+            "malformed resource",
+        )
+    })
+}
+
+fn malformed(what: &'static str) -> OAuthError {
+    OAuthError::new(
+        Code::InvalidGrant,
+        if what == "code" {
+            "unknown_code"
+        } else {
+            "unknown_refresh_token"
+        },
+        "the grant is invalid, expired, revoked or was issued to another client",
+    )
+}

@@ -1,0 +1,95 @@
+//! The story of one grant, from the first event on.
+
+use domain::Timestamp;
+use domain::entry::Actor;
+use domain::event::Event;
+use domain::id::{EventId, GrantId};
+use projections::{GrantAt, PersonalPart};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Source, opened};
+use crate::app::Unavailable;
+use crate::log::Log;
+use crate::vault::Vault;
+
+/// The story of a grant.
+#[derive(Serialize)]
+pub struct Timeline {
+    /// Which.
+    pub grant_id: GrantId,
+    /// Whether anything can still be done with it.
+    live: bool,
+    /// Since when not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<Timestamp>,
+    items: Vec<Item>,
+}
+
+/// Something that happened to a grant.
+#[derive(Serialize)]
+pub struct Item {
+    at: Timestamp,
+    position: u64,
+    #[serde(rename = "type")]
+    name: &'static str,
+    explain: String,
+    actor: Actor,
+    id: EventId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<Source>,
+    data: Event,
+}
+
+/// Tells the story of a grant, or of the login that failed to become one; `None` where there is
+/// none. Blocks.
+///
+/// # Errors
+/// The log cannot be read.
+pub fn timeline(
+    log: &Log,
+    vault: &Vault,
+    id: GrantId,
+    grant: Option<&GrantAt>,
+) -> Result<Option<Timeline>, Unavailable> {
+    let items = items(log, vault, id)?;
+    Ok((!items.is_empty()).then(|| Timeline {
+        grant_id: id,
+        live: grant.is_some_and(|grant| grant.live),
+        ended_at: grant.and_then(|grant| grant.ended_at),
+        items,
+    }))
+}
+
+/// The events of a grant's stream. Circumstances are sealed with the first event of an append;
+/// those that follow for the same request share them.
+fn items(log: &Log, vault: &Vault, id: GrantId) -> Result<Vec<Item>, Unavailable> {
+    let mut source: Option<Source> = None;
+    let mut of_request = None;
+    let mut items = Vec::new();
+    for stored in log.read_stream_blocking(&domain::grant::stream(id))? {
+        let recorded = opened(vault, &stored)?;
+        let envelope = &recorded.entry.envelope;
+        match &recorded.personal {
+            PersonalPart::Known(personal) => source = Source::of(personal),
+            PersonalPart::Absent
+                if envelope.request_id.is_some() && of_request == envelope.request_id => {}
+            PersonalPart::Absent | PersonalPart::Erased => source = None,
+        }
+        of_request = envelope.request_id;
+        items.push(Item {
+            at: envelope.recorded_at,
+            position: recorded.position,
+            name: recorded.entry.event.name(),
+            explain: domain::explain(&recorded.entry.event, envelope.recorded_at),
+            actor: envelope.actor,
+            id: envelope.id,
+            request_id: envelope.request_id,
+            source: source.clone(),
+            data: recorded.entry.event,
+        });
+    }
+    Ok(items)
+}
