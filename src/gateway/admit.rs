@@ -1,0 +1,162 @@
+//! Who may pass: the access token or API key of a request, judged in memory.
+//!
+//! An access token passes if one of our keys signed it for this resource, its time is now, its
+//! grant is not revoked as far as the log has been followed, and its scope holds what every call
+//! needs. An API key is refused only after its stream was read again.
+
+use axum::http::{HeaderMap, Uri};
+use domain::Timestamp;
+use domain::api_key::{self, Issued};
+use domain::entry::Actor;
+use domain::event::Correlation;
+use domain::id::{ApiKeyId, ClientId, GrantId, SubjectId};
+use domain::scope::Scope;
+
+use super::Gateway;
+use super::challenge::{Denial, Denied};
+use super::credentials::{self, Credential};
+use super::endpoint::Stop;
+use super::first_use::Trouble;
+use super::target::{Target, for_resource};
+use crate::app::Context;
+use crate::tokens::access::{self, Claims, Expected};
+use crate::tokens::secret::ApiKey;
+
+/// Whoever was admitted.
+pub(super) enum Admitted {
+    /// A client, on a person's behalf.
+    Client {
+        client: ClientId,
+        subject: SubjectId,
+        grant: GrantId,
+    },
+    /// A script, on nobody's behalf.
+    Script(ApiKeyId),
+}
+
+impl Admitted {
+    /// Whom the request concerns, for the record.
+    pub(super) fn correlation(&self) -> Correlation {
+        match self {
+            Self::Client {
+                client, subject, ..
+            } => Correlation {
+                client_id: Some(*client),
+                subject: Some(*subject),
+                ..Correlation::default()
+            },
+            Self::Script(_) => Correlation::default(),
+        }
+    }
+
+    pub(super) fn actor(&self) -> Actor {
+        match self {
+            Self::Client { client, .. } => Actor::Client(*client),
+            Self::Script(id) => Actor::ApiKey(*id),
+        }
+    }
+}
+
+/// Admits a request, or says why not. The first use of an access token is durable on return.
+pub(super) async fn admit(
+    gateway: &Gateway,
+    target: &Target,
+    uri: &Uri,
+    headers: &HeaderMap,
+    context: &Context,
+) -> Result<Admitted, Stop> {
+    match credentials::presented(headers, uri.query())? {
+        Credential::Token(token) => by_token(gateway, target, token, context).await,
+        Credential::ApiKey(key) => by_api_key(gateway, target, key, context).await,
+    }
+}
+
+async fn by_token(
+    gateway: &Gateway,
+    target: &Target,
+    token: &str,
+    context: &Context,
+) -> Result<Admitted, Stop> {
+    let shared = &gateway.shared;
+    let claims = verify(gateway, target, token, context.now)?;
+    let admitted = Admitted::Client {
+        client: claims.client_id,
+        subject: claims.sub,
+        grant: claims.grant,
+    };
+    let denied = |denied: Denied, cause| denied.because(cause).of(admitted.correlation());
+    if shared.app.revocations.contains(claims.grant) {
+        return Err(denied(Denied::InvalidToken, "revoked").into());
+    }
+    if let Some(needed) = missing(target, &claims.scope) {
+        return Err(denied(Denied::InsufficientScope(needed), "insufficient_scope").into());
+    }
+    let by = || context.by(admitted.actor());
+    match gateway.first_uses.record(shared, &claims, by).await {
+        Ok(()) => Ok(admitted),
+        Err(Trouble::GrantEnded) => Err(denied(Denied::InvalidToken, "revoked").into()),
+        Err(Trouble::Store) => Err(Stop::Unavailable),
+    }
+}
+
+fn verify(
+    gateway: &Gateway,
+    target: &Target,
+    token: &str,
+    now: Timestamp,
+) -> Result<Claims, Denial> {
+    let shared = &gateway.shared;
+    let audiences = target.audiences(&shared.urls);
+    let audiences: Vec<&str> = audiences.iter().map(String::as_str).collect();
+    let expected = Expected {
+        issuer: &shared.urls.issuer(target.terms.id),
+        audiences: &audiences,
+        now,
+        leeway_s: 0,
+    };
+    access::verify(&shared.app.vault.signing_keys(), token, expected)
+        .map_err(|rejection| Denied::InvalidToken.because(rejection.as_str()))
+}
+
+async fn by_api_key(
+    gateway: &Gateway,
+    target: &Target,
+    key: &str,
+    context: &Context,
+) -> Result<Admitted, Stop> {
+    let app = &gateway.shared.app;
+    let key = ApiKey::parse(key).map_err(|_| Denied::InvalidToken.because("malformed_api_key"))?;
+    let known = app.state::<api_key::ApiKey>(key.id).await?;
+    let admit = |known: &api_key::ApiKey| {
+        known
+            .admit(&key.hash, target.terms.id, context.now)
+            .map(|Issued { scopes, .. }| missing(target, scopes))
+    };
+    let judged = match admit(&known) {
+        Ok(missing) => Ok(missing),
+        Err(_) => admit(&*app.fresh::<api_key::ApiKey>(key.id).await?),
+    };
+    match judged {
+        Ok(None) => Ok(Admitted::Script(key.id)),
+        Ok(Some(needed)) => Err(Denied::InsufficientScope(needed)
+            .because("insufficient_scope")
+            .into()),
+        Err(denial) => Err(Denied::InvalidToken.because(cause(denial)).into()),
+    }
+}
+
+fn cause(denial: api_key::Denial) -> &'static str {
+    match denial {
+        api_key::Denial::Unknown => "unknown_api_key",
+        api_key::Denial::OtherProxy => "api_key_of_another_proxy",
+        api_key::Denial::Expired => "api_key_expired",
+        api_key::Denial::Revoked => "api_key_revoked",
+    }
+}
+
+/// Everything to ask for, at once, if what every call needs is not all there: what there is
+/// already, so that nobody loses it by stepping up, and what is missing.
+fn missing(target: &Target, granted: &Scope) -> Option<Scope> {
+    let required = &target.terms.proxy.settings.required_scopes;
+    (!granted.contains(required)).then(|| for_resource(granted.tokens().chain(required.tokens())))
+}

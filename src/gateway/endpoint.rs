@@ -1,0 +1,128 @@
+//! The life of a request at a protected endpoint: find the resource, admit, forward.
+
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use domain::event::Correlation;
+
+use super::Gateway;
+use super::admit::admit;
+use super::challenge::{self, Denial, Denied};
+use super::credentials;
+use super::forward::{self, Failure};
+use super::target::{NoSuchProxy, Target};
+use super::upstream_auth::{self, Credentials};
+use crate::app::{Context, Unavailable};
+use crate::clock;
+use crate::http::error::{Code, OAuthError};
+use crate::http::request::Caller;
+
+/// Why a request is answered here.
+pub(super) enum Stop {
+    /// Its own fault.
+    Denied(Denial),
+    /// A store, or the provider, cannot do its part now; told to the operator already.
+    Unavailable,
+    /// It, or what came back, cannot be passed on.
+    Failed(Failure),
+}
+
+impl From<Denial> for Stop {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+impl From<Unavailable> for Stop {
+    fn from(error: Unavailable) -> Self {
+        tracing::error!(error = &error as &dyn std::error::Error, "a store failed");
+        Self::Unavailable
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Any method at `/mcp`, `/proxy/{proxy_id}/mcp` and below.
+pub(super) async fn serve(State(gateway): State<Gateway>, mut request: Request) -> Response {
+    let caller = request.extensions_mut().remove();
+    let Caller(context) = caller.unwrap_or_else(|| Caller(Context::system(clock::now())));
+    let shared = &gateway.shared;
+    let Ok((target, below)) = Target::of(shared, request.uri().path()) else {
+        return unknown_proxy(&gateway, &context);
+    };
+    let upstream = &target.terms.proxy.settings.upstream_url;
+    let uri = forward::upstream_uri(upstream, below, request.uri().query());
+    let outcome = async {
+        let request = credentials::without_token_in_form(request).await?;
+        let admitted = admit(
+            &gateway,
+            &target,
+            request.uri(),
+            request.headers(),
+            &context,
+        )
+        .await?;
+        // It would come back with what the upstream was given in the client's place.
+        if request.method() == Method::TRACE {
+            return Err(Denied::MethodNotAllowed.because("trace").into());
+        }
+        let credentials =
+            upstream_auth::credentials(&gateway, &target, &admitted, &context).await?;
+        let has_ended = matches!(credentials, Credentials::Ended);
+        let forwarder = &gateway.forwarder;
+        match forwarder
+            .forward(request, uri?, credentials, &context)
+            .await
+        {
+            Err(Stop::Failed(Failure::Unauthorized)) if has_ended => Err(Denied::InvalidToken
+                .because("upstream_token_ended")
+                .of(admitted.correlation())
+                .into()),
+            outcome => outcome,
+        }
+    };
+    match outcome.await {
+        Ok(response) => response,
+        Err(Stop::Denied(denial)) => denial.answer(shared, &target, &context),
+        Err(Stop::Unavailable) => unavailable(),
+        Err(Stop::Failed(failure)) => failure.answer(&target, &context),
+    }
+}
+
+fn unknown_proxy(gateway: &Gateway, context: &Context) -> Response {
+    challenge::note(
+        &gateway.shared,
+        "unknown_proxy",
+        Correlation::default(),
+        context,
+    );
+    NoSuchProxy.into_response()
+}
+
+impl IntoResponse for NoSuchProxy {
+    fn into_response(self) -> Response {
+        OAuthError::proxy_not_found().into_response()
+    }
+}
+
+fn unavailable() -> Response {
+    OAuthError::new(
+        Code::TemporarilyUnavailable,
+        "unavailable",
+        "try again later",
+    )
+    .into_response()
+}
+
+/// Anything else at this origin.
+pub(super) async fn not_found() -> Response {
+    challenge::json(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "there is nothing at this address",
+    )
+}

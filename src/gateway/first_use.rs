@@ -1,0 +1,71 @@
+//! The first use of each access token is an event: it says that a token reached its holder, and
+//! ends the time in which the refresh that issued it may be repeated.
+//!
+//! Durable before the request goes on. Tokens that were seen are remembered in a bounded set; of
+//! several first uses at once, one records and the others wait for it. If recording fails the
+//! token is not remembered, and the next use tries again.
+
+use domain::grant::{Command, Grant};
+use domain::id::EventId;
+use quick_cache::sync::Cache;
+use std::sync::Arc;
+
+use crate::app::{Context, ExecuteError};
+use crate::http::Shared;
+use crate::tokens::access::Claims;
+
+/// Some 4 MB at most. A token that was forgotten is looked up in its stream once more.
+const REMEMBERED_MAX: usize = 65_536;
+
+/// Access tokens that were seen before.
+pub(super) struct FirstUses(Arc<Cache<EventId, ()>>);
+
+/// Why a token is not admitted although it is genuine.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Trouble {
+    /// Its grant was revoked, is over, or is not in the log.
+    GrantEnded,
+    /// The log cannot be read or written.
+    Store,
+}
+
+impl Default for FirstUses {
+    fn default() -> Self {
+        Self(Arc::new(Cache::new(REMEMBERED_MAX)))
+    }
+}
+
+impl FirstUses {
+    /// Records the use of a token unless it was seen before.
+    pub(super) async fn record(
+        &self,
+        shared: &Shared,
+        claims: &Claims,
+        context: impl FnOnce() -> Context,
+    ) -> Result<(), Trouble> {
+        if self.0.get(&claims.jti).is_some() {
+            return Ok(());
+        }
+        let (seen, shared, context) = (self.0.clone(), shared.clone(), context());
+        let (jti, grant) = (claims.jti, claims.grant);
+        // A task of its own: a client that goes away must not leave an event that nobody noticed.
+        let recording = tokio::spawn(async move {
+            seen.get_or_insert_async(&jti, async {
+                let command = Command::RecordAccessTokenUse { jti };
+                match shared.app.execute::<Grant>(grant, command, &context).await {
+                    Ok(recorded) if recorded.state.is_live(context.now) => Ok(()),
+                    Ok(_) | Err(ExecuteError::Refused(_)) => Err(Trouble::GrantEnded),
+                    Err(ExecuteError::Unavailable(error)) => {
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "the first use of an access token could not be recorded"
+                        );
+                        Err(Trouble::Store)
+                    }
+                }
+            })
+            .await
+        });
+        recording.await.unwrap_or(Err(Trouble::Store))
+    }
+}

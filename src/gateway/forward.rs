@@ -1,0 +1,365 @@
+//! Passing a request on and its answer back, as they come: nothing is collected, event streams
+//! included. Who goes away takes the other side along: a client that disconnects ends the
+//! upstream's request, an upstream that disconnects ends the client's answer.
+//!
+//! Redirects are passed on, not followed: the upstream an operator named is the only one that is
+//! spoken to. An upstream that asks for authentication is not believed by clients as if we had
+//! asked: they would log people in again for nothing. That is an error of the set-up, 502.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::uri::InvalidUri;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::Response;
+use futures_util::StreamExt;
+use http_body::Body as _;
+use http_body_util::{LengthLimitError, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio_util::sync::CancellationToken;
+use url::{Position, Url};
+
+use super::challenge::{self, Denial, Denied};
+use super::endpoint::Stop;
+use super::headers;
+use super::target::Target;
+use super::upstream_auth::Credentials;
+use crate::app::Context;
+use crate::http::Shared;
+use crate::http::request::X_REQUEST_ID;
+
+/// An upstream that does not accept a connection within this time is down.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// Tools may work for minutes before they say anything; beyond this, somebody has forgotten us.
+/// Once an answer has begun it may take as long as it likes.
+const ANSWER_WITHIN: Duration = Duration::from_secs(300);
+/// Idle connections are closed before the upstream does it: Node and uvicorn after 5 s.
+const IDLE: Duration = Duration::from_secs(4);
+/// Notices an upstream that vanished during a long event stream.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Speaks to upstreams; one for the whole gateway, with its pool of connections.
+pub(super) struct Forwarder {
+    client: Client<HttpsConnector<HttpConnector>, Body>,
+    body_bytes_max: u64,
+    /// Our own public host and scheme, for upstreams that build links.
+    host: Option<HeaderValue>,
+    proto: Option<HeaderValue>,
+    stopping: CancellationToken,
+}
+
+/// Why there is no answer of the upstream to pass on. Never the client's fault.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Failure {
+    /// No connection, or it broke before an answer: 502.
+    Unreachable,
+    /// No answer in time: 504.
+    TimedOut,
+    /// It wants other credentials than it was given: 502.
+    Unauthorized,
+    /// It answered with something that cannot be passed on: 502.
+    Unexpected,
+    /// Its URL or its fixed headers cannot be used: 502.
+    Misconfigured,
+}
+
+/// Where a request goes: the upstream's URL, with what stands below our endpoint behind it.
+///
+/// # Errors
+/// The path would lead elsewhere than below the upstream's URL.
+pub(super) fn upstream_uri(upstream: &Url, below: &str, query: Option<&str>) -> Result<Uri, Stop> {
+    if climbs(below) {
+        let denied = Denied::InvalidRequest("the path must not contain dot segments");
+        return Err(denied.because("path_traversal").into());
+    }
+    let mut uri = String::from(&upstream[..Position::BeforePath]);
+    if below.is_empty() || below == "/" {
+        uri.push_str(upstream.path());
+    } else {
+        uri.push_str(upstream.path().trim_end_matches('/'));
+        uri.push_str(below);
+    }
+    let queries = [upstream.query(), query].into_iter().flatten();
+    for (query, separator) in queries.zip(['?', '&']) {
+        uri.push(separator);
+        uri.push_str(query);
+    }
+    Uri::try_from(uri).map_err(|_: InvalidUri| Failure::Misconfigured.into())
+}
+
+/// Whether some reader of this path could take a part of it for `..`, however it is encoded.
+fn climbs(path: &str) -> bool {
+    let mut plain = path.to_ascii_lowercase();
+    if plain.contains('%') {
+        plain = plain
+            .replace("%2e", ".")
+            .replace("%2f", "/")
+            .replace("%5c", "/");
+    }
+    plain
+        .split(['/', '\\'])
+        .any(|segment| matches!(segment, "." | ".."))
+}
+
+impl Forwarder {
+    pub(super) fn new(shared: &Shared) -> Self {
+        let public = Url::parse(&shared.urls.gateway).ok();
+        let value = |text: Option<&str>| HeaderValue::from_str(text?).ok();
+        Self {
+            client: client(),
+            body_bytes_max: match shared.mcp_body_bytes {
+                0 => u64::MAX,
+                max => max,
+            },
+            host: value(
+                public
+                    .as_ref()
+                    .map(|url| &url[Position::BeforeHost..Position::AfterPort]),
+            ),
+            proto: value(public.as_ref().map(Url::scheme)),
+            stopping: shared.stopping.clone(),
+        }
+    }
+
+    /// Sends a request that was admitted, and gives the beginning of the answer.
+    pub(super) async fn forward(
+        &self,
+        request: Request,
+        uri: Uri,
+        credentials: Credentials,
+        context: &Context,
+    ) -> Result<Response, Stop> {
+        let (parts, body) = request.into_parts();
+        let mut outgoing = Request::new(self.limited(body)?);
+        let is_post = parts.method == Method::POST;
+        *outgoing.method_mut() = parts.method;
+        *outgoing.uri_mut() = uri;
+        *outgoing.headers_mut() = parts.headers;
+        let headers = outgoing.headers_mut();
+        headers::for_upstream(headers);
+        if is_post {
+            headers::name_both_answers(headers);
+        }
+        self.introduce(headers, context);
+        credentials.add_to(headers);
+        let answer = tokio::time::timeout(ANSWER_WITHIN, self.client.request(outgoing)).await;
+        let response = answer
+            .map_err(|_| Failure::TimedOut)?
+            .map_err(|error| failed(&error))?;
+        Ok(self.pass_back(response)?)
+    }
+
+    /// A body whose length is announced is judged by that, another one as it comes.
+    fn limited(&self, body: Body) -> Result<Body, Denial> {
+        let size = body.size_hint();
+        if size.lower() > self.body_bytes_max {
+            return Err(too_large());
+        }
+        if size.exact().is_some() || self.body_bytes_max == u64::MAX {
+            return Ok(body);
+        }
+        let max = usize::try_from(self.body_bytes_max).unwrap_or(usize::MAX);
+        Ok(Body::new(Limited::new(body, max)))
+    }
+
+    /// Who we forward for, as what, and under which id the request's events are found.
+    fn introduce(&self, headers: &mut HeaderMap, context: &Context) {
+        headers.insert(header::VIA, HeaderValue::from_static("1.1 grantlog"));
+        let ip = context.ip.map(|ip| HeaderValue::try_from(ip.to_string()));
+        let id = context
+            .request_id
+            .map(|id| HeaderValue::try_from(id.to_string()));
+        let ours = [
+            (X_FORWARDED_FOR, ip.and_then(Result::ok)),
+            (X_FORWARDED_HOST, self.host.clone()),
+            (X_FORWARDED_PROTO, self.proto.clone()),
+            (X_REQUEST_ID, id.and_then(Result::ok)),
+        ];
+        for (name, value) in ours {
+            if let Some(value) = value {
+                headers.insert(name, value);
+            }
+        }
+    }
+
+    fn pass_back(
+        &self,
+        response: hyper::Response<hyper::body::Incoming>,
+    ) -> Result<Response, Failure> {
+        let (mut parts, body) = response.into_parts();
+        let challenges = parts.headers.contains_key(header::WWW_AUTHENTICATE);
+        match parts.status {
+            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                return Err(Failure::Unauthorized);
+            }
+            StatusCode::FORBIDDEN if challenges => return Err(Failure::Unauthorized),
+            StatusCode::SWITCHING_PROTOCOLS => return Err(Failure::Unexpected),
+            _ => {}
+        }
+        headers::for_client(&mut parts.headers);
+        parts.headers.remove(header::WWW_AUTHENTICATE);
+        let body = Body::new(body);
+        let body = if is_event_stream(&parts.headers) {
+            let stopped = self.stopping.clone().cancelled_owned();
+            Body::from_stream(body.into_data_stream().take_until(stopped))
+        } else {
+            body
+        };
+        parts.extensions.clear();
+        Ok(Response::from_parts(parts, body))
+    }
+}
+
+fn client() -> Client<HttpsConnector<HttpConnector>, Body> {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_connect_timeout(Some(CONNECT_WITHIN));
+    http.set_keepalive(Some(KEEP_ALIVE));
+    let connector = match HttpsConnectorBuilder::new().with_native_roots() {
+        Ok(builder) => builder,
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "no root certificates: https upstreams cannot be verified and will be refused"
+            );
+            let nobody = rustls::RootCertStore::empty();
+            let tls = rustls::ClientConfig::builder().with_root_certificates(nobody);
+            HttpsConnectorBuilder::new().with_tls_config(tls.with_no_client_auth())
+        }
+    };
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .build(
+            connector
+                .https_or_http()
+                .enable_all_versions()
+                .wrap_connector(http),
+        )
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        let name = b"text/event-stream";
+        kind.get(..name.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(name))
+    })
+}
+
+fn failed(error: &hyper_util::client::legacy::Error) -> Stop {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        if current.is::<LengthLimitError>() {
+            return too_large().into();
+        }
+        cause = current.source();
+    }
+    tracing::warn!(
+        error = error as &dyn std::error::Error,
+        "an upstream failed"
+    );
+    Failure::Unreachable.into()
+}
+
+fn too_large() -> Denial {
+    Denied::TooLarge.because("body_too_large")
+}
+
+impl Failure {
+    /// Answers, and tells the operator; the log of events tells nothing of upstreams' faults.
+    pub(super) fn answer(self, target: &Target, context: &Context) -> Response {
+        let (status, error, description) = match self {
+            Self::Unreachable => (
+                StatusCode::BAD_GATEWAY,
+                "upstream_unreachable",
+                "the MCP server cannot be reached",
+            ),
+            Self::TimedOut => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "upstream_timeout",
+                "the MCP server did not answer in time",
+            ),
+            Self::Unauthorized => (
+                StatusCode::BAD_GATEWAY,
+                "upstream_unauthorized",
+                "the MCP server refused the credentials of this gateway, not yours",
+            ),
+            Self::Unexpected => (
+                StatusCode::BAD_GATEWAY,
+                "upstream_unexpected",
+                "the MCP server's answer cannot be passed on",
+            ),
+            Self::Misconfigured => (
+                StatusCode::BAD_GATEWAY,
+                "upstream_misconfigured",
+                "the MCP server's settings cannot be used",
+            ),
+        };
+        tracing::warn!(
+            proxy_id = target.terms.id.0,
+            request_id = context.request_id.map(tracing::field::display),
+            error,
+            "not answered by the upstream"
+        );
+        challenge::json(status, error, description)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(upstream: &str, below: &str, query: Option<&str>, expected: &str) {
+        let upstream = Url::parse(upstream).expect("a test's URL");
+        let uri = upstream_uri(&upstream, below, query).ok().expect("a URI");
+        assert_eq!(uri.to_string(), expected);
+    }
+
+    #[test]
+    fn what_stands_below_comes_behind_the_upstreams_path() {
+        check("http://up:1/mcp", "", None, "http://up:1/mcp");
+        check("http://up:1/mcp", "/", None, "http://up:1/mcp");
+        check("http://up:1/mcp/", "", None, "http://up:1/mcp/");
+        check(
+            "http://up:1/mcp",
+            "/x",
+            Some("y=1"),
+            "http://up:1/mcp/x?y=1",
+        );
+        check("http://up:1/mcp/", "/x/", None, "http://up:1/mcp/x/");
+        check("https://up", "/x", None, "https://up/x");
+        check("http://up/m?k=v", "/x", Some("y"), "http://up/m/x?k=v&y");
+        check("http://up/m?k=v", "", None, "http://up/m?k=v");
+    }
+
+    #[test]
+    fn nothing_leads_out_of_the_upstreams_path() {
+        for path in [
+            "/..",
+            "/../admin",
+            "/a/../../b",
+            "/%2e%2E/b",
+            "/.%2e/b",
+            "/a%2f..%2fb",
+            "/..%5cb",
+            "/..\\b",
+            "/./a",
+        ] {
+            assert!(climbs(path), "{path}");
+        }
+        for path in ["", "/", "/a", "/a..b/c...", "/.well-known", "/a%20b"] {
+            assert!(!climbs(path), "{path}");
+        }
+    }
+}

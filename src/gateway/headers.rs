@@ -1,0 +1,182 @@
+//! Which headers go on, and which end here.
+//!
+//! Hop-by-hop fields and those that `Connection` names belong to one connection (RFC 9110
+//! §7.6.1). Towards the upstream, what proves the client, or claims to say where it is, ends here
+//! too; our own words take its place. Towards the client, what would speak for our origin ends:
+//! cookies (shared by every proxy at this origin), cross-origin rules, transport policy, the
+//! upstream's software.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::credentials::X_API_KEY;
+
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// What else a client sends that is not for the upstream. `Origin` was judged here; an upstream
+/// that judges again would refuse browsers that were admitted. `Expect` was answered here.
+const ENDS_TOWARDS_UPSTREAM: [HeaderName; 9] = [
+    header::AUTHORIZATION,
+    X_API_KEY,
+    header::COOKIE,
+    header::HOST,
+    header::ORIGIN,
+    header::EXPECT,
+    header::FORWARDED,
+    HeaderName::from_static("dpop"),
+    HeaderName::from_static("x-real-ip"),
+];
+
+const ENDS_TOWARDS_CLIENT: [HeaderName; 6] = [
+    header::SET_COOKIE,
+    header::STRICT_TRANSPORT_SECURITY,
+    header::ALT_SVC,
+    header::SERVER,
+    HeaderName::from_static("x-powered-by"),
+    HeaderName::from_static("clear-site-data"),
+];
+
+/// Leaves what is for the upstream.
+pub(super) fn for_upstream(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+    for name in &ENDS_TOWARDS_UPSTREAM {
+        headers.remove(name);
+    }
+    remove_prefixed(headers, &["x-forwarded-", "proxy-"]);
+}
+
+/// MCP servers answer a POST only if both kinds of answer are named (streamable HTTP); whoever says
+/// that anything will do has named both.
+pub(super) fn name_both_answers(headers: &mut HeaderMap) {
+    let takes_anything = |value: &HeaderValue| value.as_bytes().trim_ascii() == b"*/*";
+    if headers.get(header::ACCEPT).is_none_or(takes_anything) {
+        let both = HeaderValue::from_static("application/json, text/event-stream");
+        headers.insert(header::ACCEPT, both);
+    }
+}
+
+/// Leaves what is for the client.
+pub(super) fn for_client(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+    for name in &ENDS_TOWARDS_CLIENT {
+        headers.remove(name);
+    }
+    remove_prefixed(headers, &["access-control-", "proxy-"]);
+}
+
+/// Removes what is about one connection only.
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+fn remove_prefixed(headers: &mut HeaderMap, prefixes: &[&str]) {
+    let is_prefixed = |name: &&HeaderName| prefixes.iter().any(|p| name.as_str().starts_with(p));
+    let found: Vec<HeaderName> = headers.keys().filter(is_prefixed).cloned().collect();
+    for name in &found {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    #[track_caller]
+    fn check(strip: fn(&mut HeaderMap), given: &[(&'static str, &'static str)], left: &[&str]) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in given {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        strip(&mut headers);
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, left);
+    }
+
+    #[test]
+    fn hop_by_hop_fields_end_whatever_their_spelling() {
+        check(
+            remove_hop_by_hop,
+            &[
+                ("connection", "close, X-Private"),
+                ("connection", " x-other ,,;bad"),
+                ("x-private", "1"),
+                ("x-other", "1"),
+                ("keep-alive", "timeout=5"),
+                ("te", "trailers"),
+                ("transfer-encoding", "chunked"),
+                ("upgrade", "websocket"),
+                ("trailer", "x"),
+                ("proxy-authorization", "Basic x"),
+                ("mcp-session-id", "1"),
+            ],
+            &["mcp-session-id"],
+        );
+    }
+
+    #[test]
+    fn upstreams_see_no_credentials_and_no_hearsay() {
+        check(
+            for_upstream,
+            &[
+                ("authorization", "Bearer x"),
+                ("x-api-key", "gw_key_x"),
+                ("cookie", "a=b"),
+                ("host", "gateway"),
+                ("origin", "http://localhost"),
+                ("forwarded", "for=1.2.3.4"),
+                ("x-forwarded-for", "1.2.3.4"),
+                ("x-forwarded-anything", "x"),
+                ("x-real-ip", "1.2.3.4"),
+                ("proxy-connection", "keep-alive"),
+                ("accept", "text/event-stream"),
+                ("content-type", "application/json"),
+                ("last-event-id", "7"),
+                ("mcp-protocol-version", "2026-07-28"),
+                ("mcp-method", "tools/list"),
+            ],
+            &[
+                "accept",
+                "content-type",
+                "last-event-id",
+                "mcp-method",
+                "mcp-protocol-version",
+            ],
+        );
+    }
+
+    #[test]
+    fn upstreams_do_not_speak_for_our_origin() {
+        check(
+            for_client,
+            &[
+                ("set-cookie", "a=b"),
+                ("access-control-allow-origin", "*"),
+                ("access-control-expose-headers", "x"),
+                ("alt-svc", "h3=\":443\""),
+                ("strict-transport-security", "max-age=1"),
+                ("server", "x/1.0"),
+                ("content-type", "text/event-stream"),
+                ("mcp-session-id", "1"),
+            ],
+            &["content-type", "mcp-session-id"],
+        );
+    }
+}

@@ -1,0 +1,302 @@
+//! The people's own tokens from the provider, for upstreams that want them: opened from the
+//! vault, held in memory for a short while, renewed when they are about to end.
+//!
+//! One flight per grant: whoever needs the tokens while they are being opened or renewed waits
+//! for the same outcome, good or bad, because a provider that rotates refresh tokens takes a
+//! second use of one for theft. A flight is a task of its own: a client that goes away must not
+//! lose the tokens that the provider has just sent. They are in the vault before they are used.
+//!
+//! The provider says "gone": the grant is revoked. The provider says nothing: nothing happens, and
+//! the tokens there are stay good as long as they are. Tokens that ended and cannot be renewed are
+//! no reason to end the grant: whether the upstream needs one is the upstream's to say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+use chrono::TimeDelta;
+use domain::Timestamp;
+use domain::entry::Actor;
+use domain::grant::{Command, Grant, LoginSucceeded, RevocationReason};
+use domain::id::GrantId;
+use quick_cache::sync::{Cache, EntryAction, EntryResult};
+use zeroize::Zeroizing;
+
+use crate::app::{Context, ExecuteError, Unavailable};
+use crate::federation::{Provider, RefreshFailure};
+use crate::http::Shared;
+use crate::tokens::Secret;
+use crate::vault::{UpstreamTokens, VaultError};
+
+/// Tokens that end sooner are renewed first: the call itself takes time.
+const RENEW_AHEAD: TimeDelta = TimeDelta::seconds(60);
+/// What was opened is forgotten after this long: another node may have renewed it, and a person
+/// who is erased must not stay in memory.
+const HELD: TimeDelta = TimeDelta::seconds(60);
+/// How long a failure is everybody's answer.
+const TRY_AGAIN: TimeDelta = TimeDelta::seconds(2);
+const HELD_MAX: usize = 4096;
+/// The provider may have forgotten the old tokens already: storing the new ones is worth a wait.
+const STORE_ATTEMPTS: u32 = 5;
+const STORE_PAUSE: Duration = Duration::from_millis(100);
+
+/// Provider tokens in memory, by grant.
+pub(super) struct ProviderTokens(Arc<Cache<GrantId, Arc<Held>>>);
+
+/// Why there is no token to forward.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Trouble {
+    /// The provider no longer vouches for the person, who has to log in again.
+    Gone,
+    /// The provider or a store cannot be reached now.
+    Unavailable,
+}
+
+struct Held {
+    /// None: it ended, and there is nothing to renew it with.
+    outcome: Result<Option<Secret>, Trouble>,
+    /// When it has to be looked at again.
+    until: Timestamp,
+}
+
+impl Default for ProviderTokens {
+    fn default() -> Self {
+        Self(Arc::new(Cache::new(HELD_MAX)))
+    }
+}
+
+impl ProviderTokens {
+    /// The `Authorization` header that speaks for the person behind a grant, while there is one.
+    pub(super) async fn authorization(
+        &self,
+        shared: &Shared,
+        grant: GrantId,
+        now: Timestamp,
+        context: impl FnOnce() -> Context,
+    ) -> Result<Option<HeaderValue>, Trouble> {
+        if let Some(held) = self.0.get(&grant).filter(|held| now < held.until) {
+            return held.authorization();
+        }
+        let flight = Flight {
+            shared: shared.clone(),
+            grant,
+            context: context(),
+        };
+        let cache = self.0.clone();
+        let landed = tokio::spawn(async move {
+            let look = |_: &GrantId, held: &mut Arc<Held>| {
+                if now < held.until {
+                    EntryAction::Retain(held.clone())
+                } else {
+                    EntryAction::ReplaceWithGuard
+                }
+            };
+            let seat = match cache.entry_async(&grant, look).await {
+                EntryResult::Retained(held) => return held,
+                EntryResult::Vacant(seat) | EntryResult::Replaced(seat, _) => Some(seat),
+                EntryResult::Removed(..) | EntryResult::Timeout => None,
+            };
+            let held = Arc::new(flight.land().await);
+            if let Some(seat) = seat {
+                let _ = seat.insert(held.clone());
+            }
+            held
+        });
+        let held = landed.await.map_err(|_| Trouble::Unavailable)?;
+        held.authorization()
+    }
+}
+
+impl Held {
+    fn authorization(&self) -> Result<Option<HeaderValue>, Trouble> {
+        let Some(token) = self.outcome.as_ref().map_err(|trouble| *trouble)? else {
+            return Ok(None);
+        };
+        let text = Zeroizing::new(format!("Bearer {}", token.expose()));
+        let mut value = HeaderValue::from_str(&text).map_err(|_| Trouble::Unavailable)?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+
+    fn good(tokens: UpstreamTokens, until: Timestamp) -> Self {
+        Self {
+            outcome: Ok(Some(tokens.access_token)),
+            until,
+        }
+    }
+}
+
+/// Opening, and where needed renewing, the tokens of one grant.
+struct Flight {
+    shared: Shared,
+    grant: GrantId,
+    context: Context,
+}
+
+impl Flight {
+    async fn land(self) -> Held {
+        self.tokens().await.unwrap_or_else(|trouble| Held {
+            outcome: Err(trouble),
+            until: self.context.now + TRY_AGAIN,
+        })
+    }
+
+    async fn tokens(&self) -> Result<Held, Trouble> {
+        let now = self.context.now;
+        let Some(tokens) = self.stored().await? else {
+            return self.gone().await;
+        };
+        match tokens.expires_at {
+            None => Ok(Held::good(tokens, now + HELD)),
+            Some(end) if now + RENEW_AHEAD < end => {
+                Ok(Held::good(tokens, (now + HELD).min(end - RENEW_AHEAD)))
+            }
+            Some(end) => self.renewed(tokens, end).await,
+        }
+    }
+
+    async fn stored(&self) -> Result<Option<UpstreamTokens>, Trouble> {
+        let stored = self.shared.app.vault.upstream(self.grant).await;
+        stored.map_err(|error| unavailable(&error.into()))
+    }
+
+    async fn renewed(&self, tokens: UpstreamTokens, end: Timestamp) -> Result<Held, Trouble> {
+        let now = self.context.now;
+        let Some(refresh_token) = &tokens.refresh_token else {
+            return if now < end {
+                Ok(Held::good(tokens, end))
+            } else {
+                Ok(Held {
+                    outcome: Ok(None),
+                    until: now + HELD,
+                })
+            };
+        };
+        let grant = self.shared.app.state::<Grant>(self.grant).await;
+        let grant = grant.map_err(|error| unavailable(&error))?;
+        let authorization = grant.authorization().ok_or(Trouble::Gone)?;
+        match self.ask(authorization, refresh_token).await {
+            Ok(renewed) => self.keep(authorization, renewed, tokens.id_token).await,
+            Err(RefreshFailure::Unavailable) if now < end => {
+                Ok(Held::good(tokens, end.min(now + TRY_AGAIN)))
+            }
+            Err(RefreshFailure::Unavailable) => Err(Trouble::Unavailable),
+            Err(RefreshFailure::Rejected) => {
+                // Unless another node was faster and has the successor.
+                let stored = self.stored().await?;
+                let other =
+                    stored.filter(|other| other.access_token.hash() != tokens.access_token.hash());
+                match other {
+                    Some(other) => Ok(Held::good(other, now + TRY_AGAIN)),
+                    None => self.gone().await,
+                }
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        authorization: &LoginSucceeded,
+        refresh_token: &Secret,
+    ) -> Result<UpstreamTokens, RefreshFailure> {
+        let shared = &self.shared;
+        let id = authorization.request.provider_id;
+        let Some(provider) = shared.app.directory.provider(id) else {
+            return Err(RefreshFailure::Rejected);
+        };
+        let secret = shared
+            .provider_secret(id, &provider)
+            .await
+            .map_err(|error| {
+                unavailable(&error);
+                RefreshFailure::Unavailable
+            })?;
+        let provider = Provider {
+            id,
+            settings: &provider.settings,
+            client_secret: &secret,
+            callback_url: &shared.urls.callback(id),
+        };
+        let renewed = shared
+            .federation
+            .refresh(&provider, refresh_token.expose(), self.context.now)
+            .await?;
+        Ok(renewed.into())
+    }
+
+    /// Stores renewed tokens, then records that there are new ones.
+    async fn keep(
+        &self,
+        authorization: &LoginSucceeded,
+        renewed: UpstreamTokens,
+        id_token: Option<Secret>,
+    ) -> Result<Held, Trouble> {
+        let now = self.context.now;
+        let renewed = UpstreamTokens {
+            id_token: renewed.id_token.or(id_token),
+            ..renewed
+        };
+        self.store(authorization, &renewed).await?;
+        let expires_at = renewed.expires_at;
+        let command = Command::RecordUpstreamRefresh { expires_at };
+        let app = &self.shared.app;
+        match app
+            .execute::<Grant>(self.grant, command, &self.context)
+            .await
+        {
+            Ok(_) => {}
+            Err(ExecuteError::Refused(_)) => {
+                self.shared.forget_upstream_tokens(self.grant).await;
+                return Err(Trouble::Gone);
+            }
+            Err(ExecuteError::Unavailable(error)) => return Err(unavailable(&error)),
+        }
+        // A token that never lived longer than the margin is good while it is good.
+        let end = expires_at.map_or(now + HELD, |end| (end - RENEW_AHEAD).max(now + TRY_AGAIN));
+        Ok(Held::good(renewed, end.min(now + HELD)))
+    }
+
+    async fn store(
+        &self,
+        authorization: &LoginSucceeded,
+        tokens: &UpstreamTokens,
+    ) -> Result<(), Trouble> {
+        let (vault, now) = (&self.shared.app.vault, self.context.now);
+        let mut attempts = 1;
+        loop {
+            match vault
+                .put_upstream(authorization.subject, self.grant, tokens, now)
+                .await
+            {
+                Ok(()) => return Ok(()),
+                Err(VaultError::Erased(_) | VaultError::NoKey(_)) => return Err(Trouble::Gone),
+                Err(error) if attempts == STORE_ATTEMPTS => {
+                    return Err(unavailable(&error.into()));
+                }
+                Err(_) => tokio::time::sleep(STORE_PAUSE * attempts).await,
+            }
+            attempts += 1;
+        }
+    }
+
+    /// Ends the grant: its person has to log in again.
+    async fn gone(&self) -> Result<Held, Trouble> {
+        let command = Command::Revoke {
+            reason: RevocationReason::UpstreamRefused,
+        };
+        let context = self.context.by(Actor::System);
+        let app = &self.shared.app;
+        match app.execute::<Grant>(self.grant, command, &context).await {
+            Ok(_) | Err(ExecuteError::Refused(_)) => {
+                self.shared.forget_upstream_tokens(self.grant).await;
+                Err(Trouble::Gone)
+            }
+            Err(ExecuteError::Unavailable(error)) => Err(unavailable(&error)),
+        }
+    }
+}
+
+fn unavailable(error: &Unavailable) -> Trouble {
+    tracing::error!(error = error as &dyn std::error::Error, "a store failed");
+    Trouble::Unavailable
+}
