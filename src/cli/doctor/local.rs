@@ -1,0 +1,174 @@
+//! What can be seen on this machine: folder, key, store, listeners.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+
+use super::super::stores;
+use super::Check;
+use crate::config::{Config, PublicUrl, is_loopback};
+
+pub(super) async fn checks(config: &Config) -> Vec<Check> {
+    let mut checks = vec![data_folder(&config.store.data_dir), master_key(config)];
+    checks.push(match stores::look_at(config).await {
+        Ok(found) => Check::ok("store", found),
+        Err((found, fix)) => Check::failed("store", found, fix),
+    });
+    let (server, gateway) = (&config.server, &config.gateway);
+    checks.push(listener("server.listen", server.listen));
+    checks.push(listener("gateway.listen", gateway.listen));
+    checks.push(listener("ops.listen", config.ops.listen));
+    checks.extend(exposure("server", server.listen, &server.public_url));
+    checks.extend(exposure("gateway", gateway.listen, &gateway.public_url));
+    if config.providers.is_empty() || config.proxies.is_empty() {
+        checks.push(Check::warning(
+            "declared tables",
+            "no [[provider]] or no [[proxy]] in the file",
+            "declare them, or add them with `grantlog provider add` and `grantlog proxy add`",
+        ));
+    }
+    checks
+}
+
+fn data_folder(folder: &Path) -> Check {
+    const NAME: &str = "store.data_dir";
+    let shown = folder.display().to_string();
+    let metadata = match std::fs::metadata(folder) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Check::ok(NAME, format!("{shown} will be made on the first start"));
+        }
+        Err(error) => {
+            return Check::failed(
+                NAME,
+                format!("{shown}: {error}"),
+                "let the program's user in",
+            );
+        }
+    };
+    if !metadata.is_dir() {
+        return Check::failed(NAME, format!("{shown} is no folder"), "name a folder");
+    }
+    if metadata.permissions().readonly() {
+        let fix = "let the program's user write there";
+        return Check::failed(NAME, format!("{shown} is read-only"), fix);
+    }
+    match mode(&metadata) {
+        Some(mode) if mode & 0o077 != 0 => Check::warning(
+            NAME,
+            format!("{shown} has mode {mode:04o}: others may look in"),
+            format!("chmod 700 {shown}"),
+        ),
+        Some(_) | None => Check::ok(NAME, shown),
+    }
+}
+
+fn master_key(config: &Config) -> Check {
+    const NAME: &str = "keys.master_key";
+    if config.keys.master_key.is_some() {
+        return Check::ok(NAME, "is set");
+    }
+    let path = config.store.data_dir.join("master.key");
+    let shown = path.display().to_string();
+    match std::fs::metadata(&path) {
+        Ok(metadata) => match mode(&metadata) {
+            Some(mode) if mode & 0o077 != 0 => Check::failed(
+                NAME,
+                format!("{shown} has mode {mode:04o}: expected 0600"),
+                format!("chmod 600 {shown}, and rotate the key if others may have read it"),
+            ),
+            Some(_) | None => Check::ok(NAME, shown),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Check::ok(NAME, format!("{shown} will be made on the first start"))
+        }
+        Err(error) => Check::failed(
+            NAME,
+            format!("{shown}: {error}"),
+            "let the program's user in",
+        ),
+    }
+}
+
+#[cfg(unix)]
+fn mode(metadata: &std::fs::Metadata) -> Option<u32> {
+    Some(std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o7777)
+}
+
+#[cfg(not(unix))]
+fn mode(_: &std::fs::Metadata) -> Option<u32> {
+    None
+}
+
+fn listener(name: &str, address: SocketAddr) -> Check {
+    match TcpListener::bind(address) {
+        Ok(_) => Check::ok(name, format!("{address} is free")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Check::warning(
+            name,
+            format!("{address} is in use"),
+            "nothing, if this service is running; else stop the other program or choose another port",
+        ),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Check::failed(
+            name,
+            format!("{address}: {error}"),
+            "choose a port above 1023, or allow the program CAP_NET_BIND_SERVICE",
+        ),
+        Err(error) => Check::failed(
+            name,
+            format!("{address}: {error}"),
+            "choose an address of this machine",
+        ),
+    }
+}
+
+/// A service that others can reach but that tells everybody to come to 127.0.0.1.
+fn exposure(section: &str, listen: SocketAddr, public_url: &PublicUrl) -> Option<Check> {
+    let is_local = listen.ip().is_loopback() || !is_loopback(public_url.url());
+    (!is_local).then(|| {
+        Check::warning(
+            format!("{section}.public_url"),
+            format!("{public_url} is on this device, but {listen} is reached from outside"),
+            format!("set {section}.public_url to the https URL that people use"),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Status;
+    use super::*;
+
+    #[test]
+    fn listeners_say_why_they_cannot_be_had() {
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = taken.local_addr().expect("bound");
+        assert!(listener("x", address).status == Status::Warning);
+        let foreign = "192.0.2.1:80".parse().expect("an address");
+        assert!(listener("x", foreign).status == Status::Failed);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_that_others_may_read_fails() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("master.key");
+        std::fs::write(&path, "x").expect("written");
+        let environment = [(
+            "GRANTLOG_STORE__DATA_DIR".to_owned(),
+            folder.path().display().to_string(),
+        )];
+        let config = Config::resolve(crate::config::Sources {
+            flags: &Default::default(),
+            environment: &environment.into(),
+            file: None,
+            read: &|_| Err(io::ErrorKind::NotFound.into()),
+        })
+        .expect("a configuration");
+        for (mode, status) in [(0o644, Status::Failed), (0o600, Status::Ok)] {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&path, permissions).expect("changed");
+            assert!(master_key(&config).status == status, "{mode:o}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! `grantlog grant`: live and past grants, the story of one, its end.
+
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde_json::json;
+
+use super::Environment;
+use super::exit::Failure;
+use super::list::{self, ListArgs, id, query};
+use super::output::{Column, Format, Output, confirm, note};
+use super::source::{Source, SourceArgs};
+
+/// What to do with grants.
+#[derive(Debug, Args)]
+pub struct GrantArgs {
+    #[command(subcommand)]
+    command: GrantCommand,
+    #[command(flatten)]
+    source: SourceArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum GrantCommand {
+    /// List grants
+    List {
+        /// Only of this subject
+        #[arg(long)]
+        subject: Option<String>,
+        /// Only of this client
+        #[arg(long, value_name = "CLIENT_ID")]
+        client: Option<String>,
+        /// Only of this proxy
+        #[arg(long, value_name = "N")]
+        proxy: Option<u32>,
+        /// Only those that are live, or are not
+        #[arg(long, value_name = "BOOL")]
+        live: Option<bool>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Print one grant
+    Show {
+        /// Its id
+        #[arg(value_parser = id)]
+        grant: String,
+    },
+    /// Print what happened to one grant, in order
+    Story {
+        /// Its id
+        #[arg(value_parser = id)]
+        grant: String,
+    },
+    /// End a grant: its tokens are refused within a second
+    Revoke {
+        /// Its id
+        #[arg(value_parser = id)]
+        grant: String,
+        /// Why, for the record
+        #[arg(long, default_value = "revoked by an operator")]
+        reason: String,
+        /// Only tell what would end
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+const GRANTS: &str = "/api/v1/grants";
+
+const COLUMNS: &[Column] = &[
+    ("GRANT", "/grant_id"),
+    ("LIVE", "/live"),
+    ("STARTED", "/started_at"),
+    ("SUBJECT", "/subject"),
+    ("EMAIL", "/email"),
+    ("CLIENT", "/client_name"),
+    ("PROXY", "/proxy_id"),
+    ("SCOPE", "/scope"),
+];
+
+const STORY: &[Column] = &[
+    ("AT", "/at"),
+    ("POSITION", "/position"),
+    ("TYPE", "/type"),
+    ("EXPLAIN", "/explain"),
+];
+
+/// Prints or ends grants.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn run(
+    args: GrantArgs,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let source = Source::open(&args.source, environment)?;
+    match args.command {
+        GrantCommand::List {
+            subject,
+            client,
+            proxy,
+            live,
+            list,
+        } => {
+            let mut filters = query([
+                ("subject", subject),
+                ("client_id", client),
+                ("proxy_id", proxy.map(|n| n.to_string())),
+                ("live", live.map(|live| live.to_string())),
+            ]);
+            filters.extend(list.query());
+            list::print(&source, output, COLUMNS, GRANTS, &filters, list.limit).await
+        }
+        GrantCommand::Show { grant } => {
+            let grant = source.get(&format!("{GRANTS}/{grant}"), &[]).await?;
+            Ok(output.document(&grant)?)
+        }
+        GrantCommand::Story { grant } => {
+            let story = source
+                .get(&format!("{GRANTS}/{grant}/timeline"), &[])
+                .await?;
+            output.list(STORY, &story, "items")?;
+            if output.format() == Format::Plain
+                && let Some(live) = story["live"].as_bool()
+            {
+                note(if live {
+                    "the grant is live"
+                } else {
+                    "the grant has ended"
+                });
+            }
+            Ok(())
+        }
+        GrantCommand::Revoke {
+            grant,
+            reason,
+            dry_run,
+            yes,
+        } => {
+            let server = source.server()?;
+            confirm(&format!("Revoke grant {grant}?"), yes || dry_run)?;
+            let body = json!({"grant": grant, "reason": reason, "dry_run": dry_run});
+            let path = "/api/v1/revocations";
+            let revoked = server.send(Method::POST, path, &[], Some(&body)).await?;
+            Ok(output.document(&revoked)?)
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The store opened without a server, read-only, for forensics: the reading requests of the
+//! investigation API, answered with the same documents.
+
+use std::path::{Path, PathBuf};
+
+use domain::id::GrantId;
+use projections::{BadFilter, EventFilter, GrantFilter, LoginFilter, Page, ReadModelError, Reader};
+use serde::Serialize;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::exit::Failure;
+use super::serve::chain;
+use super::stores::Stores;
+use crate::clock;
+use crate::config::{self, Config};
+use crate::investigation;
+use crate::server::READ_MODEL_FILE;
+
+/// A store, or a read model alone. Nothing is ever written to it.
+pub struct Store {
+    reader: Reader,
+    /// Absent where a read model alone was named: it has no events.
+    stores: Option<Stores>,
+}
+
+impl Store {
+    /// The embedded store in a data folder, with its own read model or another one; or a read
+    /// model alone.
+    ///
+    /// # Errors
+    /// There is no such store.
+    pub fn in_folder(data: Option<&Path>, read_model: Option<&Path>) -> Result<Self, Failure> {
+        let stores = match data {
+            Some(folder) => Some(Stores::open(&configured(folder)?)?),
+            None => None,
+        };
+        let path: PathBuf = match (read_model, &stores) {
+            (Some(path), _) => path.to_owned(),
+            (None, Some(stores)) => stores.folder.join(READ_MODEL_FILE),
+            (None, None) => {
+                return Err(Failure::Usage("expected --data or --read-model".to_owned()));
+            }
+        };
+        let reader = Reader::open(&path).map_err(|error| {
+            Failure::Unavailable(format!(
+                "{}: {}; `grantlog replay` builds it from the log",
+                path.display(),
+                chain(&error)
+            ))
+        })?;
+        Ok(Self { reader, stores })
+    }
+
+    /// A store in PostgreSQL.
+    ///
+    /// # Errors
+    /// Always: this version has the embedded store only.
+    pub fn in_database(_: &Url) -> Result<Self, Failure> {
+        Err(Failure::Unavailable(
+            "this version keeps its log in the embedded store only: use --data".to_owned(),
+        ))
+    }
+
+    /// The answer to `GET {path}?{query}` of the investigation API (events, logins, grants,
+    /// timeline).
+    ///
+    /// # Errors
+    /// The path or a filter is not known; the store fails.
+    pub async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
+        let now = clock::now();
+        let pairs = || query.iter().map(|(name, value)| (*name, value.as_str()));
+        let segments: Vec<&str> = path.trim_start_matches("/api/v1/").split('/').collect();
+        match segments[..] {
+            ["logins"] => {
+                let filter = LoginFilter::parse(pairs(), now).map_err(bad)?;
+                document(&self.reader.logins(&filter).map_err(unreadable)?)
+            }
+            ["grants"] => {
+                let filter = GrantFilter::parse(pairs(), now).map_err(bad)?;
+                document(&self.reader.grants(&filter, now).map_err(unreadable)?)
+            }
+            ["grants", id] => {
+                let grant = self.reader.grant(grant_id(id)?, now).map_err(unreadable)?;
+                document(&grant.ok_or_else(|| no_such("grant", id))?)
+            }
+            ["grants", id, "timeline"] => {
+                let (stores, grant_id) = (self.stores()?, grant_id(id)?);
+                let grant = self.reader.grant(grant_id, now).map_err(unreadable)?;
+                let story =
+                    investigation::timeline(&stores.log, &stores.vault, grant_id, grant.as_ref());
+                let story = story.map_err(|error| Failure::Unavailable(chain(&error)))?;
+                document(&story.ok_or_else(|| no_such("grant", id))?)
+            }
+            ["events"] => {
+                let filter = EventFilter::parse(pairs(), now).map_err(bad)?;
+                let page = self.reader.events(&filter).map_err(unreadable)?;
+                document(&Page {
+                    rows: self.rendered(page.rows)?,
+                    next: page.next,
+                    watermark: page.watermark,
+                })
+            }
+            ["events", position] => {
+                let row = match position.parse() {
+                    Ok(position) => self.reader.event(position).map_err(unreadable)?,
+                    Err(_) => None,
+                };
+                let row = row.ok_or_else(|| no_such("event", position))?;
+                document(&self.rendered(vec![row])?.pop())
+            }
+            ["event-types"] => {
+                let types = domain::event::Event::TYPES.iter();
+                let types = types.map(|(name, schema)| json!({"type": name, "schema": schema}));
+                Ok(json!({ "data": types.collect::<Vec<_>>() }))
+            }
+            _ => Err(Failure::Usage(format!(
+                "{path} is answered by a running server only"
+            ))),
+        }
+    }
+
+    fn rendered(
+        &self,
+        rows: Vec<projections::EventRow>,
+    ) -> Result<Vec<investigation::RenderedEvent>, Failure> {
+        let stores = self.stores()?;
+        investigation::bodies_of(&stores.log, &stores.vault, rows)
+            .map_err(|error| Failure::Unavailable(chain(&error)))
+    }
+
+    fn stores(&self) -> Result<&Stores, Failure> {
+        self.stores.as_ref().ok_or_else(|| {
+            Failure::Usage("a read model alone has no events: name the log with --data".to_owned())
+        })
+    }
+}
+
+fn configured(folder: &Path) -> Result<Config, Failure> {
+    let flags = [("store.data_dir", folder.display().to_string())];
+    Ok(config::load(None, &flags.into_iter().collect())?)
+}
+
+fn document<T: Serialize>(value: &T) -> Result<Value, Failure> {
+    serde_json::to_value(value).map_err(|error| Failure::Error(error.to_string()))
+}
+
+fn grant_id(text: &str) -> Result<GrantId, Failure> {
+    text.parse().map_err(|_| no_such("grant", text))
+}
+
+fn no_such(kind: &str, id: &str) -> Failure {
+    Failure::NotFound(format!("there is no {kind} {id}"))
+}
+
+fn bad(filter: BadFilter) -> Failure {
+    Failure::Usage(filter.to_string())
+}
+
+fn unreadable(error: ReadModelError) -> Failure {
+    Failure::Unavailable(chain(&error))
+}

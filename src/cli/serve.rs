@@ -1,0 +1,122 @@
+//! `grantlog serve`, `demo`, and what `init` has the first start make.
+
+use std::error::Error;
+
+use tracing_subscriber::EnvFilter;
+
+use super::exit::Failure;
+use super::output::note;
+use crate::config::{Config, Secret};
+use crate::demo;
+use crate::server::{self, Running, StartError};
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+/// The service cannot start.
+pub async fn serve(config: Config) -> Result<(), Failure> {
+    log_to_stderr("info");
+    let running = server::start(config).await?;
+    announce(&running);
+    stopped().await;
+    running.stop().await;
+    Ok(())
+}
+
+/// Shows the whole job, then serves on; or, with `exit`, ends.
+///
+/// # Errors
+/// A step of the story did not hold.
+pub async fn demo(exit: bool) -> Result<(), Failure> {
+    log_to_stderr("error");
+    demo::run(exit)
+        .await
+        .map_err(|error| Failure::Error(chain(&error)))
+}
+
+/// Makes what the first start would make: data folder, keys, first operator. Returns the
+/// operator's token where one was drawn rather than configured.
+///
+/// # Errors
+/// As for a start, but nothing is listened at.
+pub async fn prepare(config: &Config) -> Result<Option<Secret>, Failure> {
+    let token = server::prepare(config).await?;
+    Ok(token.map(|token| Secret::new(token.expose())))
+}
+
+fn announce(running: &Running) {
+    tracing::info!(
+        server = %running.server_addr,
+        gateway = %running.gateway_addr,
+        ops = %running.ops_addr,
+        version = env!("CARGO_PKG_VERSION"),
+        "grantlog serves"
+    );
+    if let Some(token) = &running.new_bootstrap_token {
+        note(&format!(
+            "first operator's token, shown this once (GRANTLOG_TOKEN takes it): {}",
+            token.expose()
+        ));
+    }
+}
+
+/// Messages are JSON for machines, text on a terminal; `RUST_LOG` chooses which.
+fn log_to_stderr(default: &str) {
+    use std::io::IsTerminal;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // A second start in one process keeps the first one's choice.
+    let _ = if std::io::stderr().is_terminal() {
+        subscriber.try_init()
+    } else {
+        subscriber.json().flatten_event(true).try_init()
+    };
+}
+
+async fn stopped() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let text = chain(&error);
+        match error {
+            StartError::MasterKey(_) => Self::Secret(text),
+            StartError::Vault(error) if error.is_configuration() => Self::Secret(text),
+            StartError::Declared { .. } => Self::Secret(text),
+            StartError::Log(_)
+            | StartError::Vault(_)
+            | StartError::ReadModel(_)
+            | StartError::DataFolder(_)
+            | StartError::Store(_) => Self::Unavailable(text),
+            StartError::Listen { .. } | StartError::Tls(_) => Self::Error(text),
+        }
+    }
+}
+
+/// An error with its causes, on one line.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,99 @@
+//! Where investigating commands read from: a running server, or a store opened read-only.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::exit::Failure;
+use super::offline::Store;
+use super::remote::Remote;
+
+/// Which server is asked.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub struct ServerArgs {
+    /// Address of the server [default: GRANTLOG_URL, else http://127.0.0.1:8080]. The operator's
+    /// token is taken from GRANTLOG_TOKEN or the file GRANTLOG_TOKEN_FILE
+    #[arg(long, global = true, value_name = "URL")]
+    pub url: Option<String>,
+}
+
+/// Which server or store is asked.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Server or store")]
+pub struct SourceArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Open the store in this data folder, read-only, instead of asking a server
+    #[arg(long, global = true, value_name = "DIR", conflicts_with_all = ["url", "database"])]
+    data: Option<PathBuf>,
+    /// Open this PostgreSQL store, read-only, instead of asking a server. A password is taken from
+    /// PGPASSWORD
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "url")]
+    database: Option<String>,
+    /// Read this read model (see `grantlog replay --into`) instead of the store's own
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "url")]
+    read_model: Option<PathBuf>,
+}
+
+/// A server or a store: the same questions, the same answers.
+pub enum Source {
+    /// A running server.
+    Server(Remote),
+    /// A store, or a read model alone.
+    Store(Store),
+}
+
+impl Source {
+    /// What the command line names.
+    ///
+    /// # Errors
+    /// The address or the store cannot be used.
+    pub fn open(
+        args: &SourceArgs,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Self, Failure> {
+        if let Some(url) = &args.database {
+            return match url::Url::parse(url) {
+                Ok(url) if url.password().is_none() => Store::in_database(&url).map(Self::Store),
+                Ok(_) => Err(Failure::Usage(
+                    "--database: expected no password, it belongs into PGPASSWORD".to_owned(),
+                )),
+                Err(_) => Err(Failure::Usage(
+                    "--database: expected a URL that begins with postgres://".to_owned(),
+                )),
+            };
+        }
+        if args.data.is_some() || args.read_model.is_some() {
+            let data = args.data.as_deref();
+            return Store::in_folder(data, args.read_model.as_deref()).map(Self::Store);
+        }
+        Remote::new(args.server.url.as_deref(), environment).map(Self::Server)
+    }
+
+    /// The answer to a reading request of the investigation API.
+    ///
+    /// # Errors
+    /// The source cannot be reached, or does not know what was asked for.
+    pub async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
+        match self {
+            Self::Server(remote) => remote.send(reqwest::Method::GET, path, query, None).await,
+            Self::Store(store) => store.get(path, query).await,
+        }
+    }
+
+    /// The server, for what only a server does.
+    ///
+    /// # Errors
+    /// A store was named instead.
+    pub fn server(&self) -> Result<&Remote, Failure> {
+        match self {
+            Self::Server(remote) => Ok(remote),
+            Self::Store(_) => Err(Failure::Usage(
+                "expected a running server: a store is only read".to_owned(),
+            )),
+        }
+    }
+}

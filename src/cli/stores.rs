@@ -1,0 +1,300 @@
+//! What `replay`, `verify`, `backup`, `restore` and `migrate` do to the stores of a configuration.
+//!
+//! Everything that only looks opens the stores read-only, so it may run beside a server.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use projections::{ReadModelError, Recorded, Until};
+use serde_json::json;
+
+use super::exit::Failure;
+use super::progress::Progress;
+use super::serve::chain;
+use super::store::{ReplayArgs, Report};
+use crate::app::{self, Unreadable};
+use crate::clock;
+use crate::config::Config;
+use crate::log::{Log, OpenError, Options, migrations};
+use crate::server::{self, Broken, READ_MODEL_FILE};
+use crate::vault::{self, MasterKeys, Vault};
+
+const LOG_FILE: &str = "log.db";
+const BATCH: usize = 4096;
+
+/// The stores of a configuration, opened read-only.
+pub struct Stores {
+    /// The log.
+    pub log: Log,
+    /// The vault.
+    pub vault: Vault,
+    /// Where they are.
+    pub folder: PathBuf,
+}
+
+impl Stores {
+    /// Opens them.
+    ///
+    /// # Errors
+    /// One is missing, of another version, or its key is.
+    pub fn open(config: &Config) -> Result<Self, Failure> {
+        let folder = config.store.data_dir.clone();
+        let log = Log::open_read_only(&folder).map_err(|error| unavailable(&error))?;
+        let keys = match &config.keys.master_key {
+            Some(key) => MasterKeys::parse(key.expose()),
+            None => MasterKeys::in_data_folder(&folder),
+        };
+        let keys = keys.map_err(|error| Failure::Secret(chain(&error)))?;
+        let vault = Vault::open_read_only(&folder.join(vault::FILE_NAME), keys)
+            .map_err(|error| unavailable(&error))?;
+        Ok(Self { log, vault, folder })
+    }
+
+    /// The whole log in batches, decoded.
+    fn entries(&self) -> impl Iterator<Item = Result<Vec<Recorded>, ReadFailure>> + Send + '_ {
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let stored = match self.log.read_after_blocking(from, BATCH) {
+                Ok(stored) if stored.is_empty() => return None,
+                Ok(stored) => stored,
+                Err(error) => return Some(Err(error.into())),
+            };
+            from += stored.len() as u64;
+            let decoded = stored.iter().map(|stored| app::decode(&self.vault, stored));
+            Some(decoded.collect::<Result<_, _>>().map_err(Into::into))
+        })
+    }
+}
+
+/// The log could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+enum ReadFailure {
+    /// The store failed.
+    #[error(transparent)]
+    Log(#[from] crate::log::ReadError),
+    /// An entry makes no sense.
+    #[error(transparent)]
+    Entry(#[from] Unreadable),
+}
+
+/// Builds read models from the log; see [`ReplayArgs`].
+///
+/// # Errors
+/// [`Failure::Mismatch`] if `--check` finds a difference.
+pub async fn replay(config: &Config, args: &ReplayArgs) -> Result<Report, Failure> {
+    let stores = Stores::open(config)?;
+    let until = args.until.as_deref().map_or(Ok(Until::End), until)?;
+    let in_use = stores.folder.join(READ_MODEL_FILE);
+    if args.check {
+        return check(&stores, &in_use);
+    }
+    let target = args.into.clone().unwrap_or_else(|| in_use.clone());
+    if args.into.is_some() && target.exists() {
+        return Err(Failure::Error(format!(
+            "{} exists already: nothing was overwritten",
+            target.display()
+        )));
+    }
+    // A server has the read model open; only it may replace it.
+    let exclusive = match args.into {
+        Some(_) => None,
+        None => Some(
+            Log::open(&stores.folder, Options { migrate: false })
+                .map_err(|error| unavailable(&error))?,
+        ),
+    };
+    let rebuilt = rebuild(&stores, &target, until)?;
+    let position = rebuilt.position();
+    let placed = if args.into.is_some() {
+        rebuilt.place()
+    } else {
+        rebuilt.replace()
+    };
+    placed.map_err(|error| unavailable(&error))?;
+    drop(exclusive);
+    Ok(Report {
+        sentence: format!("{position} events replayed into {}", target.display()),
+        document: json!({ "events": position, "file": target.display().to_string() }),
+    })
+}
+
+fn rebuild(stores: &Stores, target: &Path, until: Until) -> Result<projections::Rebuilt, Failure> {
+    let mut bar = Progress::new("Replaying", stores.log.head());
+    projections::rebuild(target, stores.entries(), until, |done| bar.at(done)).map_err(|error| {
+        let text = chain(&error);
+        match error {
+            projections::RebuildError::Source(ReadFailure::Entry(_)) => Failure::Integrity(text),
+            projections::RebuildError::Source(ReadFailure::Log(_))
+            | projections::RebuildError::Fold(_)
+            | projections::RebuildError::ReadModel(_)
+            | projections::RebuildError::File(_) => Failure::Unavailable(text),
+        }
+    })
+}
+
+/// Builds aside exactly as far as the read model in use has come, and compares.
+fn check(stores: &Stores, in_use: &Path) -> Result<Report, Failure> {
+    // A server may fold on meanwhile: what is compared is a copy that stands still.
+    let folder = tempfile::tempdir().map_err(|error| unavailable(&error))?;
+    let copy = folder.path().join("in-use.db");
+    let position = projections::copy(in_use, &copy).map_err(|error| match error {
+        error @ ReadModelError::OtherVersion => Failure::Mismatch(error.to_string()),
+        error @ (ReadModelError::Foreign | ReadModelError::Sqlite(_)) => unavailable(&error),
+    })?;
+    let until = Until::Position(position.saturating_sub(1));
+    let rebuilt = rebuild(stores, &folder.path().join("rebuilt.db"), until)?;
+    let difference =
+        projections::compare(&copy, rebuilt.file()).map_err(|error| unavailable(&error))?;
+    rebuilt.discard().map_err(|error| unavailable(&error))?;
+    if let Some(difference) = difference {
+        return Err(Failure::Mismatch(format!(
+            "the read model differs from the log: {difference}"
+        )));
+    }
+    Ok(Report {
+        sentence: format!("{position} events replayed: the read model equals them, 0 differences"),
+        document: json!({ "events": position, "differences": 0 }),
+    })
+}
+
+fn until(text: &str) -> Result<Until, Failure> {
+    if let Ok(position) = text.parse() {
+        return Ok(Until::Position(position));
+    }
+    projections::time::until(text, clock::now())
+        .map(Until::Time)
+        .ok_or_else(|| Failure::Usage(format!("--until {text}: expected a time or a position")))
+}
+
+/// Checks the log's integrity.
+///
+/// # Errors
+/// [`Failure::Integrity`] with the first bad position.
+pub async fn verify(config: &Config) -> Result<Report, Failure> {
+    let stores = Stores::open(config)?;
+    let mut bar = Progress::new("Verifying", stores.log.head());
+    let verified = server::verify(&stores.log, &stores.vault, 0, |done| {
+        bar.at(done);
+        true
+    });
+    drop(bar);
+    match verified {
+        Ok(position) => Ok(Report {
+            sentence: format!("{position}/{position} entries valid"),
+            document: json!({ "entries": position, "valid": position, "intact": true }),
+        }),
+        Err(Broken::Entry { position, reason }) => Err(Failure::Integrity(format!(
+            "BROKEN at position {position}: {reason}. {position} entries before it are valid. \
+             Stop the server, keep a copy of the data folder as evidence, restore the last backup"
+        ))),
+        Err(error @ Broken::Unreadable(_)) => Err(unavailable(&error)),
+    }
+}
+
+/// Copies log and vault to a new folder. The vault is copied last, so every entry's key is there.
+///
+/// # Errors
+/// Something is there already, or a store cannot be read.
+pub async fn backup(config: &Config, target: &Path) -> Result<Report, Failure> {
+    let stores = Stores::open(config)?;
+    fs::create_dir_all(target).map_err(|error| unavailable(&error))?;
+    let copied = stores.log.backup_to(&target.join(LOG_FILE)).await;
+    copied.map_err(|error| unavailable(&error))?;
+    let copied = stores.vault.backup_to(&target.join(vault::FILE_NAME)).await;
+    copied.map_err(|error| unavailable(&error))?;
+    let copy = Log::open_read_only(target).map_err(|error| unavailable(&error))?;
+    let entries = copy.head();
+    Ok(Report {
+        sentence: format!(
+            "{entries} entries and the vault copied to {}; the master key is not in it",
+            target.display()
+        ),
+        document: json!({ "entries": entries, "folder": target.display().to_string() }),
+    })
+}
+
+/// Puts a copy back where there is no store. The read models are built anew at the next start.
+///
+/// # Errors
+/// There is a store already, or the copy is no good.
+pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
+    let folder = &config.store.data_dir;
+    let copy = Log::open_read_only(from).map_err(|error| unavailable(&error))?;
+    for file in [LOG_FILE, vault::FILE_NAME] {
+        if folder.join(file).exists() {
+            return Err(Failure::Error(format!(
+                "{} exists already: nothing was overwritten",
+                folder.join(file).display()
+            )));
+        }
+    }
+    fs::create_dir_all(folder).map_err(|error| unavailable(&error))?;
+    for file in [LOG_FILE, vault::FILE_NAME] {
+        let target = folder.join(file);
+        fs::copy(from.join(file), &target)
+            .and_then(|_| fs::File::open(&target)?.sync_all())
+            .map_err(|error| unavailable(&error))?;
+    }
+    let entries = copy.head();
+    Ok(Report {
+        sentence: format!(
+            "{entries} entries and the vault restored to {}",
+            folder.display()
+        ),
+        document: json!({ "entries": entries, "folder": folder.display().to_string() }),
+    })
+}
+
+/// Tells of pending migrations, or applies them.
+///
+/// # Errors
+/// [`Failure::Unavailable`] if some are pending and are not to be applied.
+pub async fn migrate(config: &Config, apply: bool) -> Result<Report, Failure> {
+    let folder = &config.store.data_dir;
+    let state = || migrations(folder).map_err(|error| unavailable(&error));
+    if apply {
+        let log =
+            Log::open(folder, Options { migrate: true }).map_err(|error| unavailable(&error))?;
+        log.close().await;
+    }
+    let state = state()?;
+    if state.applied < state.known {
+        return Err(Failure::Unavailable(format!(
+            "{} of {} migrations are applied: run `grantlog migrate up`",
+            state.applied, state.known
+        )));
+    }
+    Ok(Report {
+        sentence: format!("all {} migrations are applied", state.known),
+        document: json!({ "applied": state.applied, "known": state.known }),
+    })
+}
+
+/// Opens the stores read-only and tells how they are: what was found, or what is wrong and the
+/// fix.
+///
+/// # Errors
+/// As said.
+pub async fn look_at(config: &Config) -> Result<String, (String, String)> {
+    match Log::open_read_only(&config.store.data_dir) {
+        Err(OpenError::Missing(path)) => Ok(format!(
+            "none yet: the first start makes {}",
+            path.display()
+        )),
+        Err(error) => Err((chain(&error), "see docs/operations.md".to_owned())),
+        Ok(_) => match Stores::open(config) {
+            Ok(stores) => Ok(format!(
+                "{} entries, the master key fits",
+                stores.log.head()
+            )),
+            Err(failure) => Err((
+                failure.to_string(),
+                "give the master key that this store was made with".to_owned(),
+            )),
+        },
+    }
+}
+
+fn unavailable(error: &dyn std::error::Error) -> Failure {
+    Failure::Unavailable(chain(error))
+}

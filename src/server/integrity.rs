@@ -1,0 +1,140 @@
+//! Re-reading the whole log: is every entry there, whole, in its place, and is what is sealed
+//! beside it what was sealed then?
+//!
+//! A broken log is announced (log line, metric, status) and never repaired: a repair would be one
+//! more change to a record that must not change.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::app;
+use crate::http::Shared;
+use crate::log::{Log, ReadError};
+use crate::vault::Vault;
+
+/// What re-reading has found so far.
+#[derive(Debug, Default)]
+pub struct Integrity {
+    broken: AtomicBool,
+    verified: AtomicU64,
+}
+
+impl Integrity {
+    /// Whether nothing has been found wrong.
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        !self.broken.load(Ordering::Acquire)
+    }
+
+    /// The position up to which the log has been re-read.
+    #[must_use]
+    pub fn verified(&self) -> u64 {
+        self.verified.load(Ordering::Acquire)
+    }
+}
+
+/// The log is not as it was written.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// An entry is not what it was.
+    #[error("entry {position}: {reason}")]
+    Entry {
+        /// The first bad position.
+        position: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The log cannot be read at all now, which says nothing about it.
+    #[error("the log cannot be read")]
+    Unreadable(#[source] ReadError),
+}
+
+const BATCH: usize = 1024;
+
+/// Reads entries from `from` up to the head and checks each: dense positions and versions (the
+/// log does), envelope and row agree, the event decodes, the commitment opens. Blocks.
+///
+/// # Errors
+/// The first position that is not as it was written.
+pub fn verify(
+    log: &Log,
+    vault: &Vault,
+    from: u64,
+    mut progress: impl FnMut(u64) -> bool,
+) -> Result<u64, Broken> {
+    let mut position = from;
+    loop {
+        let stored = log
+            .read_after_blocking(position, BATCH)
+            .map_err(|error| match error {
+                ReadError::Corrupt {
+                    position: at,
+                    detail,
+                } => Broken::Entry {
+                    position: at.unwrap_or(position),
+                    reason: detail.to_string(),
+                },
+                error @ ReadError::Unavailable(_) => Broken::Unreadable(error),
+            })?;
+        if stored.is_empty() {
+            return Ok(position);
+        }
+        for entry in &stored {
+            let broken = |reason: String| Broken::Entry {
+                position: entry.position,
+                reason,
+            };
+            let recorded = app::decode(vault, entry).map_err(|error| broken(chain(&error)))?;
+            let envelope = &recorded.entry.envelope;
+            if envelope.stream != entry.stream || envelope.version != entry.version {
+                return Err(broken(
+                    "the entry stands in another stream's place".to_owned(),
+                ));
+            }
+            position = entry.position + 1;
+        }
+        if !progress(position) {
+            return Ok(position);
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// The pause between two batches: re-reading must not be felt.
+const PAUSE: Duration = Duration::from_millis(20);
+/// The pause between two full readings.
+const AGAIN: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// Re-reads the log in the background, again and again.
+pub fn watch(shared: Shared) {
+    std::thread::spawn(move || {
+        while !shared.stopping.is_cancelled() {
+            let outcome = verify(&shared.app.log, &shared.app.vault, 0, |position| {
+                shared.integrity.verified.store(position, Ordering::Release);
+                std::thread::park_timeout(PAUSE);
+                !shared.stopping.is_cancelled()
+            });
+            match outcome {
+                Ok(position) => shared.integrity.verified.store(position, Ordering::Release),
+                Err(Broken::Entry { position, reason }) => {
+                    shared.integrity.broken.store(true, Ordering::Release);
+                    tracing::error!(position, reason, "the log is not as it was written");
+                }
+                Err(Broken::Unreadable(error)) => tracing::warn!(%error, "the log cannot be read"),
+            }
+            let started = std::time::Instant::now();
+            while started.elapsed() < AGAIN && !shared.stopping.is_cancelled() {
+                std::thread::park_timeout(Duration::from_millis(500));
+            }
+        }
+    });
+}

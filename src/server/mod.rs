@@ -1,0 +1,295 @@
+//! The running service: stores opened, state in memory, listeners bound, tasks started; and the
+//! same in reverse.
+//!
+//! Ready means: everything the log knew at start is in memory, so no token is checked against an
+//! older view. Read models may still be catching up. Stopping loses nothing: no new connection is
+//! taken, requests in flight are answered, counted refusals are recorded, the log's queue is
+//! drained.
+
+mod integrity;
+mod listen;
+mod maintenance;
+mod ops;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use projections::{ReadModel, ReadModelError, Reader};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::{self, App, Context, Unavailable};
+use crate::config::Config;
+use crate::federation::Federation;
+use crate::http::{self, Limits, Parts, Rates, Shared, Urls};
+use crate::log::{self, Log};
+use crate::tokens::Secret;
+use crate::vault::{MasterKeyError, MasterKeys, Vault, VaultError};
+use crate::{administration, clock, gateway};
+
+pub use integrity::{Broken, Integrity, verify};
+
+/// The read models' file in the data folder.
+pub const READ_MODEL_FILE: &str = "read.db";
+
+/// How long requests in flight may take to end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be created.
+    #[error("the data folder cannot be created")]
+    DataFolder(#[source] io::Error),
+    /// The log cannot be opened.
+    #[error("the log cannot be opened")]
+    Log(#[from] log::OpenError),
+    /// The master key is missing, weak or wrong.
+    #[error("the master key cannot be used")]
+    MasterKey(#[from] MasterKeyError),
+    /// The vault cannot be opened.
+    #[error("the vault cannot be opened")]
+    Vault(#[from] VaultError),
+    /// The read models cannot be opened.
+    #[error("the read models cannot be opened")]
+    ReadModel(#[from] ReadModelError),
+    /// A store failed while the state was put together.
+    #[error("a store failed at start")]
+    Store(#[from] Unavailable),
+    /// An address cannot be listened at.
+    #[error("cannot listen at {address}")]
+    Listen {
+        /// The configured address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The machine's TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] reqwest::Error),
+    /// A declared provider or proxy was refused.
+    #[error("[[{kind}]] {name}: {reason}")]
+    Declared {
+        /// `provider` or `proxy`.
+        kind: &'static str,
+        /// Its declared name.
+        name: String,
+        /// The broken rule.
+        reason: String,
+    },
+}
+
+/// A service that has started.
+pub struct Running {
+    /// Where the authorization server listens.
+    pub server_addr: SocketAddr,
+    /// Where the MCP gateway listens.
+    pub gateway_addr: SocketAddr,
+    /// Where metrics and health are.
+    pub ops_addr: SocketAddr,
+    /// The first operator's token, if it was made at this start: shown once.
+    pub new_bootstrap_token: Option<Secret>,
+    app: Arc<App>,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+    follower: Follower,
+}
+
+struct Follower {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+/// Makes what a first start makes: data folder, keys, the first operator, the declared providers
+/// and proxies. Returns the operator's token if it was drawn.
+///
+/// # Errors
+/// As for [`start`]; nothing is listened at.
+pub async fn prepare(config: &Config) -> Result<Option<Secret>, StartError> {
+    let (shared, follower, token) = assemble(config).await?;
+    shared.app.log.close().await;
+    follower.end().await;
+    Ok(token)
+}
+
+/// Starts the service.
+///
+/// # Errors
+/// A store, a key, an address or a declaration cannot be used.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    let (shared, follower, new_bootstrap_token) = assemble(&config).await?;
+    let server = bind(config.server.listen).await?;
+    let gateway = bind(config.gateway.listen).await?;
+    let ops = bind(config.ops.listen).await?;
+    let address = |listener: &TcpListener, configured| listener.local_addr().unwrap_or(configured);
+    let running = Running {
+        server_addr: address(&server, config.server.listen),
+        gateway_addr: address(&gateway, config.gateway.listen),
+        ops_addr: address(&ops, config.ops.listen),
+        new_bootstrap_token,
+        app: shared.app.clone(),
+        stopping: shared.stopping.clone(),
+        tasks: TaskTracker::new(),
+        follower,
+    };
+    let tasks = &running.tasks;
+    let stopping = &running.stopping;
+    tasks.spawn(listen::serve(
+        server,
+        http::routes(shared.clone()),
+        stopping.clone(),
+    ));
+    tasks.spawn(listen::serve(
+        gateway,
+        gateway::routes(shared.clone()),
+        stopping.clone(),
+    ));
+    tasks.spawn(listen::serve(
+        ops,
+        ops::routes(shared.clone()),
+        stopping.clone(),
+    ));
+    let stopped = stopping.clone();
+    let refusals =
+        app::record_refusals(shared.app.clone(), async move { stopped.cancelled().await });
+    tasks.spawn(refusals);
+    tasks.spawn(maintenance::run(
+        shared.clone(),
+        config.limits.unused_client_hours,
+    ));
+    integrity::watch(shared);
+    Ok(running)
+}
+
+impl Running {
+    /// Ends the service: answers what is in flight, records what was counted, drains the log.
+    pub async fn stop(self) {
+        self.stopping.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(DRAIN, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some requests did not end in time");
+        }
+        self.app.log.close().await;
+        self.follower.end().await;
+    }
+}
+
+impl Follower {
+    async fn end(self) {
+        self.stop.store(true, Ordering::Release);
+        let _ = tokio::task::spawn_blocking(move || self.thread.join()).await;
+    }
+}
+
+/// Opens the stores and puts the state together; commands can be executed from here on.
+async fn assemble(config: &Config) -> Result<(Shared, Follower, Option<Secret>), StartError> {
+    let (app, read_model, reader) = open(config)?;
+    let now = clock::now();
+    app.vault.prepare(now).await?;
+    app.load(&reader, now)?;
+    let follower = follow(app.clone(), read_model);
+    app.progress.wait_for_memory(app.log.head()).await;
+    let shared: Shared = parts(config, app.clone(), reader)?.into();
+    let system = Context::system(now);
+    app.ensure_signing_keys(&system).await?;
+    let token = administration::bootstrap(&app, &config.admin, &system).await?;
+    administration::declare(&shared, config, &system).await?;
+    Ok((shared, follower, token))
+}
+
+fn open(config: &Config) -> Result<(Arc<App>, ReadModel, Reader), StartError> {
+    let folder = &config.store.data_dir;
+    create_private(folder).map_err(StartError::DataFolder)?;
+    let options = log::Options {
+        migrate: config.store.migrate,
+    };
+    let log = Log::open(folder, options)?;
+    let master_keys = match &config.keys.master_key {
+        Some(key) => MasterKeys::parse(key.expose())?,
+        None => MasterKeys::in_data_folder(folder)?,
+    };
+    let vault = Vault::open(
+        &folder.join(crate::vault::FILE_NAME),
+        master_keys,
+        clock::now(),
+    )?;
+    let path = folder.join(READ_MODEL_FILE);
+    let read_model = open_read_model(&path, log.head())?;
+    let reader = Reader::open(&path)?;
+    Ok((Arc::new(App::new(log, vault)), read_model, reader))
+}
+
+/// The read models, or empty ones where the file is of another version, damaged, or ahead of a
+/// log that was restored: the log fills them again.
+fn open_read_model(path: &Path, head: u64) -> Result<ReadModel, ReadModelError> {
+    match ReadModel::open(path) {
+        Ok(read_model) if read_model.position() <= head => return Ok(read_model),
+        Ok(_) | Err(ReadModelError::OtherVersion | ReadModelError::Sqlite(_)) => {}
+        Err(error @ ReadModelError::Foreign) => return Err(error),
+    }
+    tracing::info!("read models are built anew from the log");
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        let _ = std::fs::remove_file(file);
+    }
+    ReadModel::open(path)
+}
+
+/// Only the service's own user may look into the folder.
+fn create_private(folder: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+fn follow(app: Arc<App>, read_model: ReadModel) -> Follower {
+    let stop = Arc::new(AtomicBool::new(false));
+    let runtime = tokio::runtime::Handle::current();
+    let thread = {
+        let stop = stop.clone();
+        std::thread::spawn(move || app::follow(&app, read_model, &runtime, &stop))
+    };
+    Follower { stop, thread }
+}
+
+fn parts(config: &Config, app: Arc<App>, reader: Reader) -> Result<Parts, StartError> {
+    Ok(Parts {
+        app,
+        federation: Federation::new().map_err(StartError::Tls)?,
+        urls: Urls {
+            server: config.server.public_url.as_str().to_owned(),
+            gateway: config.gateway.public_url.as_str().to_owned(),
+        },
+        rates: Rates::new(Limits {
+            registrations_per_minute: config.limits.registrations_per_minute,
+            authorizations_per_minute: config.limits.authorizations_per_minute,
+            tokens_per_minute: config.limits.tokens_per_minute,
+        }),
+        trusted_proxies: config.network.trusted_proxies.clone(),
+        gateway: config.gateway.clone(),
+        mcp_body_bytes: config.limits.mcp_body_bytes,
+        reader,
+        secrets: quick_cache::sync::Cache::new(1024),
+        integrity: Integrity::default(),
+        stopping: CancellationToken::new(),
+    })
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen { address, source })
+}
