@@ -1,0 +1,396 @@
+//! The record: lists and their filters, formats and pages, the story of a grant, containment, and
+//! that reading is recorded.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use support::{Answer, Server};
+
+use crate::rig::{Rig, problem, send};
+
+async fn accepting(server: &Server, path: &str, mime: &str) -> Answer {
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("a client");
+    let request = client
+        .get(format!("{}{path}", server.url))
+        .bearer_auth(&server.admin_token)
+        .header("accept", mime);
+    Answer::read(request.send().await.expect("an answer"))
+        .await
+        .expect(200)
+}
+
+fn rows(answer: &Value) -> &Vec<Value> {
+    answer["data"].as_array().expect("a list has data")
+}
+
+#[tokio::test]
+async fn a_login_is_found_by_everything_known_of_it() {
+    let rig = Rig::start().await;
+    let login = rig.log_in().await;
+    let (client, grant, subject) = (&login.client.id, &login.grant, &login.subject);
+    for filter in [
+        format!("subject={subject}"),
+        format!("client_id={client}&outcome=success"),
+        "email=ADA@example.com".to_owned(),
+        "ip=127.0.0.0/8&since=-1h".to_owned(),
+        "proxy_id=1&provider_id=1".to_owned(),
+    ] {
+        let found = rig
+            .server
+            .get(&format!("/api/v1/logins?{filter}"))
+            .await
+            .expect(200)
+            .json();
+        assert_eq!(rows(&found).len(), 1, "{filter}");
+        let row = &rows(&found)[0];
+        assert_eq!(row["grant_id"], grant.as_str());
+        assert_eq!(row["email"], "ada@example.com");
+        assert_eq!(row["client_name"], "Test client");
+        let filter = filter.replace("&outcome=success", "");
+        let found = rig.server.get(&format!("/api/v1/grants?{filter}")).await;
+        assert_eq!(rows(&found.expect(200).json()).len(), 1, "{filter}");
+    }
+    let none = rig
+        .server
+        .get("/api/v1/logins?outcome=failure")
+        .await
+        .expect(200)
+        .json();
+    assert!(
+        rows(&none).is_empty() && none.get("next").is_none(),
+        "{none}"
+    );
+}
+
+#[tokio::test]
+async fn events_are_the_same_everywhere() {
+    let rig = Rig::start().await;
+    let login = rig.log_in().await;
+    let events = rig
+        .server
+        .events(&format!("grant_id={}", login.grant))
+        .await;
+    let types: Vec<_> = events
+        .iter()
+        .map(|event| event["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        types,
+        [
+            "grant.login_succeeded",
+            "grant.code_issued",
+            "grant.code_redeemed"
+        ]
+    );
+    for (version, event) in events.iter().enumerate() {
+        assert_eq!(event["version"], version);
+        assert_eq!(event["client_id"], login.client.id.as_str());
+        assert_eq!(event["subject"], login.subject.as_str());
+        assert_eq!(event["grant_id"], login.grant.as_str());
+        assert_eq!(event["proxy_id"], 1);
+        assert_eq!(
+            event["source"]["ip"], "127.0.0.1",
+            "shared by the whole append"
+        );
+        assert!(event["explain"].as_str().unwrap().ends_with('.'));
+        let one = rig
+            .server
+            .get(&format!("/api/v1/events/{}", event["position"]))
+            .await;
+        assert_eq!(&one.expect(200).json(), event);
+    }
+    let story = rig
+        .server
+        .get(&format!("/api/v1/grants/{}/timeline", login.grant))
+        .await;
+    let story = story.expect(200).json();
+    assert_eq!(story["live"], true);
+    let items = story["items"].as_array().unwrap();
+    assert_eq!(items.len(), 3);
+    for (item, event) in items.iter().zip(&events) {
+        for member in ["position", "type", "explain", "source", "data"] {
+            assert_eq!(item[member], event[member]);
+        }
+        assert_eq!(item["at"], event["recorded_at"]);
+    }
+    for path in ["events/999999", "events/x", "grants/x", "grants/x/timeline"] {
+        rig.server.get(&format!("/api/v1/{path}")).await.expect(404);
+    }
+    let nothing = format!("/api/v1/grants/{}/timeline", "0".repeat(32));
+    problem(rig.server.get(&nothing).await, 404, "unknown_grant");
+}
+
+#[tokio::test]
+async fn pages_lead_through_everything_once_in_every_format() {
+    let rig = Rig::start().await;
+    rig.log_in().await;
+    let server = &rig.server;
+    let all = server.events("until=2999-01-01").await;
+    let head = server.get("/api/v1/status").await.expect(200).json()["head"].clone();
+    let mut seen = Vec::new();
+    let mut path = format!("/api/v1/events?sort=asc&limit=3&min_position={head}");
+    loop {
+        let page = server.get(&path).await.expect(200);
+        let json = page.json();
+        seen.extend(
+            rows(&json)
+                .iter()
+                .map(|event| event["position"].as_u64().unwrap()),
+        );
+        let Some(next) = json["next"].as_str() else {
+            break;
+        };
+        assert!(page.header("link").contains(next));
+        assert!(json["watermark"].as_u64() >= head.as_u64());
+        path = format!("/api/v1/events?sort=asc&limit=3&cursor={next}");
+    }
+    let dense: Vec<_> = (0..seen.len() as u64).collect();
+    assert_eq!(seen, dense, "every position once, in order");
+    assert!(seen.len() >= all.len());
+
+    let lines = accepting(
+        server,
+        "/api/v1/events?sort=asc&limit=4",
+        "application/x-ndjson",
+    )
+    .await;
+    assert_eq!(lines.header("content-type"), "application/x-ndjson");
+    let parsed: Vec<Value> = lines
+        .body
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(parsed, all[..4]);
+    assert!(lines.header("link").contains("cursor="));
+    let table = accepting(server, "/api/v1/events?sort=asc&limit=4", "text/csv").await;
+    let mut csv = csv::Reader::from_reader(table.body.as_bytes());
+    assert_eq!(&csv.headers().unwrap()[0], "position");
+    assert_eq!(csv.records().count(), 4);
+    for path in [
+        "providers",
+        "proxies",
+        "clients",
+        "operators",
+        "api-keys",
+        "keys",
+        "logins",
+        "grants",
+    ] {
+        let table = accepting(server, &format!("/api/v1/{path}"), "text/csv").await;
+        assert!(
+            table.header("content-type").starts_with("text/csv"),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn parameters_that_are_no_such_are_named() {
+    let server = Server::start().await;
+    for (path, name) in [
+        ("logins?emial=a", "emial"),
+        ("logins?outcome=maybe", "outcome"),
+        ("logins?ip=300.0.0.1", "ip"),
+        ("logins?since=yesterday", "since"),
+        ("events?limit=0", "limit"),
+        ("events?limit=1001", "limit"),
+        ("events?sort=up", "sort"),
+        ("events?cursor=AAAA", "cursor"),
+        ("events?type=a&type=b", "type"),
+        ("events?grant_id=x", "grant_id"),
+        ("grants?live=perhaps", "live"),
+        ("clients?status=new", "status"),
+        ("events/stream?limit=3", "limit"),
+        ("events/stream?after=x", "after"),
+        ("providers?limit=x", "limit"),
+        ("proxies?since=-1h", "since"),
+        ("operators?cursor=x", "cursor"),
+        ("api-keys?sort=up", "sort"),
+        ("keys?min_position=x", "min_position"),
+    ] {
+        let answer = server.get(&format!("/api/v1/{path}")).await;
+        let problem = problem(answer, 400, "invalid_parameter");
+        assert_eq!(problem["name"], name, "{problem}");
+    }
+    let answer = server.get("/api/v1/events?min_position=999999").await;
+    problem(answer, 503, "read_model_behind");
+}
+
+#[tokio::test]
+async fn containment_ends_what_it_names() {
+    let rig = Rig::start().await;
+    let server = &rig.server;
+    let (one, other) = (rig.log_in().await, rig.log_in().await);
+    let revocations = "/api/v1/revocations";
+    for (document, code) in [
+        (json!({"reason": "why"}), "missing_member"),
+        (
+            json!({"grant": one.grant, "proxy": 1, "reason": "why"}),
+            "missing_member",
+        ),
+        (json!({"grant": one.grant}), "missing_member"),
+        (json!({"grant": one.grant, "reason": ""}), "invalid_member"),
+        (json!({"grant": "x", "reason": "why"}), "invalid_member"),
+        (
+            json!({"grants": one.grant, "reason": "why"}),
+            "unknown_member",
+        ),
+    ] {
+        problem(server.post(revocations, &document).await, 400, code);
+    }
+    let unknown = json!({"grant": "0".repeat(32), "reason": "why"});
+    problem(
+        server.post(revocations, &unknown).await,
+        404,
+        "unknown_grant",
+    );
+
+    let plan = json!({"subject": one.subject, "reason": "stolen laptop", "dry_run": true});
+    let planned = server.post(revocations, &plan).await.expect(200).json();
+    let grants: BTreeSet<_> = rows_of(&planned).into_iter().collect();
+    assert_eq!(grants, [one.grant.clone(), other.grant.clone()].into());
+    assert_eq!(
+        (&planned["dry_run"], &planned["counts"]["grants"]),
+        (&json!(true), &json!(2))
+    );
+    let none: [String; 0] = [];
+    assert_eq!(server.event_types("type=grant.revoked").await, none);
+
+    let responder = rig.operator("responder").await;
+    let document = json!({"grant": one.grant, "reason": "stolen laptop"});
+    for _ in 0..2 {
+        let done = send(
+            server,
+            &responder,
+            Method::POST,
+            revocations,
+            Some(&document),
+        )
+        .await;
+        assert_eq!(rows_of(&done.expect(200).json()), [one.grant.as_str()]);
+    }
+    let revoked = server.events("type=grant.revoked").await;
+    assert_eq!(revoked.len(), 1, "once is enough");
+    assert_eq!(revoked[0]["data"]["note"], "stolen laptop");
+    let grant = server
+        .get(&format!("/api/v1/grants/{}", one.grant))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(
+        (&grant["live"], &grant["reason"]),
+        (&json!(false), &json!("operator"))
+    );
+    one.client
+        .refresh(&one.tokens.refresh)
+        .await
+        .expect_error(400, "invalid_grant");
+    let rest = json!({"client": other.client.id, "reason": "stolen laptop"});
+    server.post(revocations, &rest).await.expect(200);
+    other
+        .client
+        .refresh(&other.tokens.refresh)
+        .await
+        .expect_error(400, "invalid_grant");
+}
+
+fn rows_of(revocation: &Value) -> Vec<String> {
+    let grants = revocation["grants"].as_array().expect("grants");
+    grants
+        .iter()
+        .map(|grant| grant.as_str().expect("an id").to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn reading_is_recorded_once_a_walk_and_once_a_poll() {
+    let server = Server::start().await;
+    let reads = async |route: &str| {
+        let events = server.events("type=audit.read").await;
+        events
+            .into_iter()
+            .filter(|event| event["data"]["route"] == route)
+            .collect::<Vec<_>>()
+    };
+    let first = server
+        .get("/api/v1/logins?email=ada@example.com")
+        .await
+        .expect(200);
+    assert!(first.json().get("next").is_none());
+    let read = reads("/api/v1/logins").await;
+    assert_eq!(read.len(), 1);
+    assert_eq!(read[0]["actor"]["kind"], "operator");
+    assert_eq!(read[0]["query"], "email=ada%40example.com");
+    assert!(
+        !read[0]["data"].to_string().contains("ada"),
+        "what was searched is sealed"
+    );
+    assert_eq!(read[0]["request_id"], first.header("x-request-id"));
+
+    server
+        .get("/api/v1/logins?email=ada@example.com")
+        .await
+        .expect(200);
+    assert_eq!(reads("/api/v1/logins").await.len(), 2, "another read");
+    for _ in 0..3 {
+        server
+            .get("/api/v1/logins?email=ada@example.com&min_position=0")
+            .await
+            .expect(200);
+    }
+    assert_eq!(reads("/api/v1/logins").await.len(), 2, "a poll goes on");
+    server
+        .get("/api/v1/logins?min_position=0")
+        .await
+        .expect(200);
+    assert_eq!(reads("/api/v1/logins").await.len(), 3, "another query");
+
+    let page = server
+        .get("/api/v1/events?limit=1")
+        .await
+        .expect(200)
+        .json();
+    let before = reads("/api/v1/events").await.len();
+    let next = page["next"].as_str().expect("there is more").to_owned();
+    server
+        .get(&format!("/api/v1/events?limit=1&cursor={next}"))
+        .await
+        .expect(200);
+    let stranger = crate::rig::operator(&server, "auditor").await;
+    let path = format!("/api/v1/events?limit=1&cursor={next}");
+    send(&server, &stranger, Method::GET, &path, None)
+        .await
+        .expect(200);
+    let by_stranger = reads("/api/v1/events").await;
+    let strangers: Vec<_> = by_stranger
+        .iter()
+        .filter(|read| read["query"] == "limit=1")
+        .collect();
+    assert_eq!(
+        strangers.len(),
+        2,
+        "the walk, and who went on with another's: {before}"
+    );
+    for path in ["status", "event-types", "openapi.json"] {
+        server.get(&format!("/api/v1/{path}")).await.expect(200);
+        assert!(reads(&format!("/api/v1/{path}")).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn the_node_tells_how_it_is() {
+    let server = Server::start().await;
+    let status = server.get("/api/v1/status").await.expect(200).json();
+    assert!(
+        status["head"].is_u64() && status["read_model"]["position"].is_u64(),
+        "{status}"
+    );
+    assert_eq!(status["log_intact"], true);
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    let types = server.get("/api/v1/event-types").await.expect(200).json();
+    assert!(rows(&types).contains(&json!({"type": "grant.code_redeemed", "schema": 1})));
+}

@@ -1,0 +1,73 @@
+//! The program as its users see it: what it prints where, and how it ends.
+
+mod program;
+mod server;
+mod setup;
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// A run of the program in `folder`, without anything from this process's environment.
+struct Run {
+    command: Command,
+}
+
+impl Run {
+    fn new(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_grantlog"));
+        command.args(arguments).env_clear().stdin(Stdio::null());
+        Self { command }
+    }
+
+    fn inside(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    fn with(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    fn end(mut self) -> Ended {
+        Ended::from(self.command.output().expect("the program starts"))
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).expect("text"),
+            stderr: String::from_utf8(output.stderr).expect("text"),
+        }
+    }
+}
+
+impl Ended {
+    #[track_caller]
+    fn fails(&self, code: i32, reason: &str) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert!(self.stderr.contains(reason), "{self:?}");
+        assert_eq!(self.stdout, "", "data of a failure");
+    }
+
+    #[track_caller]
+    fn prints(&self) -> &str {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        assert_eq!(self.stderr, "", "{self:?}");
+        &self.stdout
+    }
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}

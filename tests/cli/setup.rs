@@ -1,0 +1,141 @@
+//! Configuration and the first steps.
+
+use std::fs;
+
+use super::{Run, folder};
+
+#[test]
+fn bad_configuration_ends_with_8_and_names_its_place() {
+    for (text, reason) in [
+        (
+            "[server]\nlistne = '127.0.0.1:1'\n",
+            "unknown key `server.listne`, did you mean `server.listen`? (grantlog.toml:2:1)",
+        ),
+        ("[server\n", "not valid TOML"),
+        (
+            "[server]\npublic_url = 'http://auth.example.com'\n",
+            "`server.public_url`: expected an https URL",
+        ),
+        (
+            "[admin]\nbootstrap_token = 'hunter2'\n",
+            "expected at least 32 random characters, found 7 characters",
+        ),
+        (
+            "[store]\ndatabase_url = 'postgres://u:hunter2@db/g'\n",
+            "`keys.master_key` is missing",
+        ),
+    ] {
+        let folder = folder();
+        fs::write(folder.path().join("grantlog.toml"), text).expect("written");
+        for command in ["serve", "doctor", "verify", "replay"] {
+            let ended = Run::new(&[command]).inside(folder.path()).end();
+            // long lines are wrapped
+            let stderr = ended
+                .stderr
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ");
+            assert_eq!(ended.code, Some(8), "{command} {ended:?}");
+            assert!(
+                stderr.replace("| ", "").contains(reason),
+                "{command} {ended:?}"
+            );
+            assert!(!stderr.contains("hunter2"), "{ended:?}");
+        }
+        let left: Vec<_> = fs::read_dir(folder.path()).expect("readable").collect();
+        assert_eq!(left.len(), 1, "nothing was made");
+    }
+}
+
+#[test]
+fn the_file_is_the_named_one_or_that_of_the_environment() {
+    let folder = folder();
+    fs::write(folder.path().join("other.toml"), "nonsense = 1\n").expect("written");
+    let named = Run::new(&["doctor", "--config", "other.toml"]);
+    named
+        .inside(folder.path())
+        .end()
+        .fails(8, "unknown key `nonsense`");
+    let variable = Run::new(&["doctor"]).with("GRANTLOG_CONFIG", "other.toml");
+    variable
+        .inside(folder.path())
+        .end()
+        .fails(8, "(other.toml:1:1)");
+    let nowhere = Run::new(&["doctor", "--config", "nowhere.toml"]);
+    nowhere
+        .inside(folder.path())
+        .end()
+        .fails(8, "cannot read nowhere.toml");
+    let variable = Run::new(&["doctor"]).with("GRANTLOG_SERVER__LISTN", "x");
+    variable
+        .inside(folder.path())
+        .end()
+        .fails(8, "GRANTLOG_SERVER__LISTEN");
+}
+
+#[test]
+fn init_overwrites_nothing() {
+    let folder = folder();
+    let file = folder.path().join("grantlog.toml");
+    fs::write(&file, "# mine\n").expect("written");
+    let ended = Run::new(&["init"]).inside(folder.path()).end();
+    ended.fails(1, "grantlog.toml exists already: nothing was overwritten");
+    assert_eq!(fs::read_to_string(&file).expect("still there"), "# mine\n");
+    assert!(!folder.path().join("grantlog-data").exists());
+
+    let data = folder.path().join("data");
+    fs::create_dir(&data).expect("made");
+    fs::write(data.join("log.db"), "mine").expect("written");
+    let arguments = ["init", "--config", "new.toml", "--data", "data"];
+    let ended = Run::new(&arguments).inside(folder.path()).end();
+    ended.fails(1, "data is not empty: nothing was overwritten");
+    assert!(
+        !folder.path().join("new.toml").exists(),
+        "nothing is left behind"
+    );
+    assert_eq!(
+        fs::read_to_string(data.join("log.db")).expect("still there"),
+        "mine"
+    );
+}
+
+#[test]
+fn init_refuses_what_could_not_be_served() {
+    let folder = folder();
+    let arguments = ["init", "--public-url", "http://auth.example.com"];
+    let ended = Run::new(&arguments).inside(folder.path()).end();
+    assert_eq!(ended.code, Some(8), "{ended:?}");
+    assert!(!folder.path().join("grantlog.toml").exists());
+}
+
+#[test]
+fn doctor_prints_a_line_a_check_with_its_fix() {
+    let folder = folder();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("bound").port();
+    let text = format!(
+        "[server]\nlisten = '127.0.0.1:{port}'\n[gateway]\nlisten = '127.0.0.1:0'\n[ops]\nlisten = '192.0.2.1:80'\n"
+    );
+    fs::write(folder.path().join("grantlog.toml"), text).expect("written");
+    drop(fs::create_dir(folder.path().join("grantlog-data")));
+    let ended = Run::new(&["doctor"]).inside(folder.path()).end();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("checks failed"), "{ended:?}");
+    let line = |check: &str| {
+        let mut lines = ended.stdout.lines();
+        lines
+            .find(|line| line.split('\t').nth(1) == Some(check))
+            .unwrap_or_default()
+    };
+    assert!(line("configuration").starts_with("ok\t"), "{ended:?}");
+    assert!(line("server.listen").starts_with("warning\t"), "{ended:?}");
+    assert!(line("gateway.listen").starts_with("ok\t"), "{ended:?}");
+    assert!(
+        line("ops.listen").ends_with("\tchoose an address of this machine"),
+        "{ended:?}"
+    );
+    for line in ended.stdout.lines() {
+        let cells: Vec<_> = line.split('\t').collect();
+        assert!(cells[0] == "ok" || !cells[3].is_empty(), "no fix: {line}");
+    }
+}

@@ -1,0 +1,18 @@
+//! The authorization server from outside: what it must answer, as things to send and see.
+//!
+//! The provider is scripted, because faults are asked of it that real ones do not commit; flows
+//! through a real one are in `tests/interop`.
+
+#[expect(dead_code, reason = "a part of the provider's faults is used here")]
+#[path = "../support/fake_provider.rs"]
+mod fake_provider;
+
+mod authorize;
+mod callback;
+mod crash;
+mod every_endpoint;
+mod metadata;
+mod refresh;
+mod register;
+mod rig;
+mod token;

@@ -1,0 +1,80 @@
+//! What clients discover.
+
+use serde_json::Value;
+use support::Answer;
+
+use crate::rig::{Rig, plain_http};
+
+#[tokio::test]
+async fn one_document_at_every_address() {
+    let rig = Rig::start().await;
+    let url = &rig.server.url;
+    let mut documents = Vec::new();
+    for path in [
+        "/.well-known/oauth-authorization-server?proxy_id=1",
+        "/.well-known/oauth-authorization-server/api/v1/oauth-proxy/1",
+        "/.well-known/openid-configuration/api/v1/oauth-proxy/1",
+        "/api/v1/oauth-proxy/1/.well-known/openid-configuration",
+    ] {
+        let sent = plain_http()
+            .get(format!("{url}{path}"))
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(sent.headers()["access-control-allow-origin"], "*");
+        assert!(sent.headers().contains_key("etag"));
+        documents.push(Answer::read(sent).await.expect(200).body);
+    }
+    documents.dedup();
+    assert_eq!(documents.len(), 1);
+    let document: Value = serde_json::from_str(&documents[0]).expect("JSON");
+    assert_eq!(document["issuer"], rig.proxy.issuer.as_str());
+    assert_eq!(
+        document["code_challenge_methods_supported"],
+        serde_json::json!(["S256"])
+    );
+    for (name, value) in document.as_object().expect("an object") {
+        if name.ends_with("_endpoint") || name == "jwks_uri" {
+            let target = value.as_str().expect("a URL");
+            assert!(target.starts_with(&rig.proxy.issuer), "{name}");
+            let answer = plain_http().get(target).send().await.expect("an answer");
+            assert_ne!(answer.status(), 404, "{name} does not exist");
+        }
+    }
+    let post = plain_http().post(format!(
+        "{url}/.well-known/oauth-authorization-server?proxy_id=1"
+    ));
+    assert_eq!(post.send().await.expect("an answer").status(), 405);
+}
+
+#[tokio::test]
+async fn public_keys_verify_and_hold_nothing_private() {
+    let rig = Rig::start().await;
+    for alg in ["ES256", "EdDSA", "RS256", "HS256"] {
+        let change = serde_json::json!({"config": {"oauth_proxy_token_alg": alg}});
+        rig.server
+            .patch("/api/v1/proxies/1", &change)
+            .await
+            .expect(200);
+        let client = rig.client().await;
+        let tokens = rig.log_in(&client).await;
+        assert!(rig.admits(&tokens.access).await, "{alg}");
+        let jwks = plain_http()
+            .get(format!("{}/jwks", rig.proxy.issuer))
+            .send()
+            .await;
+        let jwks = Answer::read(jwks.expect("an answer"))
+            .await
+            .expect(200)
+            .json();
+        let keys = jwks["keys"].as_array().expect("keys");
+        assert_eq!(keys.len(), usize::from(alg != "HS256"), "{jwks}");
+        for key in keys {
+            assert_eq!(key["alg"], alg);
+            assert_eq!(key["use"], "sig");
+            for private in ["d", "p", "q", "dp", "dq", "qi", "k"] {
+                assert!(key.get(private).is_none(), "{private}");
+            }
+        }
+    }
+}

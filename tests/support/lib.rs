@@ -1,0 +1,31 @@
+//! What the black-box tests share: the words they are written in.
+//!
+//! [`Server`] runs the real `grantlog` binary on free ports in a folder of its own; [`Proxy`] and
+//! [`Client`] take the OAuth steps one at a time, each altered as a test likes; [`Browser`] is the
+//! person; [`interop`] starts the real provider, the real MCP server and the real MCP clients;
+//! [`World`] is all of them together:
+//!
+//! ```ignore
+//! let world = World::start().await;
+//! let client = world.proxy.register(support::public_client()).await;
+//! let code = client.authorize_code(&mut Browser::new(), &Pkce::rfc7636()).await;
+//! let tokens = client.redeem(&code, &Pkce::rfc7636()).await.expect(200).json();
+//! ```
+//!
+//! Nothing here knows an internal of the server: no import from it, only its contract. A step that
+//! a test did not ask to fail panics with the answer it got.
+
+mod answer;
+mod browser;
+pub mod interop;
+mod oauth;
+mod page;
+mod server;
+mod world;
+
+pub use answer::Answer;
+pub use browser::{ALICE, Browser, Person};
+pub use oauth::{Client, Params, Pkce, Proxy, Tokens, confidential_client, public_client};
+pub use page::{Form, Page};
+pub use server::{Server, Setup};
+pub use world::World;
