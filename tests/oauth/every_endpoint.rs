@@ -6,6 +6,40 @@ use support::{Browser, Pkce, Tokens};
 use crate::fake_provider::Behaviour;
 use crate::rig::{Rig, plain_http};
 
+/// What the endpoints make happen.
+const EVERY_TYPE: [&str; 30] = [
+    "api_key.issued",
+    "api_key.revoked",
+    "audit.read",
+    "client.first_authorized",
+    "client.registered",
+    "client.removed",
+    "client.updated",
+    "grant.access_token_first_used",
+    "grant.code_issued",
+    "grant.code_redeemed",
+    "grant.code_replayed",
+    "grant.consent_denied",
+    "grant.login_failed",
+    "grant.login_succeeded",
+    "grant.refresh_token_retried",
+    "grant.refresh_token_reused",
+    "grant.refresh_token_rotated",
+    "grant.revoked",
+    "operator.added",
+    "operator.removed",
+    "provider.added",
+    "provider.changed",
+    "provider.removed",
+    "proxy.added",
+    "proxy.changed",
+    "proxy.removed",
+    "request.refused",
+    "signing_key.created",
+    "signing_key.retired",
+    "subject.first_seen",
+];
+
 #[tokio::test]
 async fn every_endpoint_leaves_its_event() {
     let rig = Rig::with(json!({})).await;
@@ -34,6 +68,23 @@ async fn every_endpoint_leaves_its_event() {
         .await
         .expect("sent");
 
+    grant(&rig).await;
+    administer(server).await;
+
+    let types = server.event_types("since=-1h").await;
+    for name in EVERY_TYPE {
+        assert!(
+            types.iter().any(|known| known == name),
+            "no {name} in {types:?}"
+        );
+    }
+    let data = rig.server.folder().join("data");
+    let data = data.to_str().expect("a path of text");
+    let checked = server.command(&["replay", "--check", "--data", data]).await;
+    assert!(checked.status.success(), "{checked:?}");
+}
+
+async fn grant(rig: &Rig) {
     let client = rig.client().await;
     let pkce = Pkce::rfc7636();
     let code = rig.code(&client).await;
@@ -64,7 +115,9 @@ async fn every_endpoint_leaves_its_event() {
         .submit(&page, &form, &fields, "http://127.0.0.1:33418/callback")
         .await;
     client.redeem("gw_code_x", &pkce).await.expect(400);
+}
 
+async fn administer(server: &support::Server) {
     let operator = json!({"name": "Iris", "role": "auditor"});
     let operator = server
         .post("/api/v1/operators", &operator)
@@ -100,49 +153,6 @@ async fn every_endpoint_leaves_its_event() {
     server.list("/api/v1/logins").await;
     server.delete("/api/v1/proxies/1").await.expect(204);
     server.delete("/api/v1/providers/1").await.expect(204);
-
-    let types = server.event_types("since=-1h").await;
-    for name in [
-        "api_key.issued",
-        "api_key.revoked",
-        "audit.read",
-        "client.first_authorized",
-        "client.registered",
-        "client.removed",
-        "client.updated",
-        "grant.access_token_first_used",
-        "grant.code_issued",
-        "grant.code_redeemed",
-        "grant.code_replayed",
-        "grant.consent_denied",
-        "grant.login_failed",
-        "grant.login_succeeded",
-        "grant.refresh_token_retried",
-        "grant.refresh_token_reused",
-        "grant.refresh_token_rotated",
-        "grant.revoked",
-        "operator.added",
-        "operator.removed",
-        "provider.added",
-        "provider.changed",
-        "provider.removed",
-        "proxy.added",
-        "proxy.changed",
-        "proxy.removed",
-        "request.refused",
-        "signing_key.created",
-        "signing_key.retired",
-        "subject.first_seen",
-    ] {
-        assert!(
-            types.iter().any(|known| known == name),
-            "no {name} in {types:?}"
-        );
-    }
-    let data = rig.server.folder().join("data");
-    let data = data.to_str().expect("a path of text");
-    let checked = server.command(&["replay", "--check", "--data", data]).await;
-    assert!(checked.status.success(), "{checked:?}");
 }
 
 /// With and without a server the investigating commands tell the same.
