@@ -10,6 +10,7 @@
 //! and the caller answers "unavailable".
 
 mod directory;
+mod execute;
 mod follower;
 mod refusals;
 mod revocations;
@@ -19,14 +20,14 @@ mod streams;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::event::{Correlation, Event};
-use domain::id::EventId;
 use domain::key::{self, Algorithm};
 use domain::{Fact, Timestamp};
 
-use crate::log::{Append, AppendError, Log, NewEntry, Pending, ReadError};
+use crate::log::{Append, AppendError, Log, ReadError};
 use crate::vault::{Vault, VaultError};
 
 pub use directory::{Directory, ProxyTerms};
+pub use execute::{ExecuteError, Executed};
 pub use follower::{Progress, Unreadable, decode, follow};
 pub use refusals::{Refusals, RefusedRequest, record as record_refusals};
 pub use revocations::Revocations;
@@ -35,9 +36,6 @@ pub use streams::Stored;
 
 use stamp::Place;
 use streams::{Slot, Streams};
-
-/// A conflict means that somebody else was faster; this many times we try again.
-const ATTEMPTS_MAX: usize = 64;
 
 /// How long a command that needs a list may wait for the read models.
 const READ_MODEL_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
@@ -89,26 +87,6 @@ pub enum Unavailable {
     /// Others changed the same stream all the time.
     #[error("the stream changed too often")]
     Contended,
-}
-
-/// Why a command was not executed. What the stores fail at and what the rules forbid are
-/// different things and never mixed.
-#[derive(Debug, thiserror::Error)]
-pub enum ExecuteError<R> {
-    /// It broke a rule. What had to be recorded of it is durable.
-    #[error("the command was refused")]
-    Refused(R),
-    /// The stores did not do their part.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-}
-
-/// What a command led to; durable.
-pub struct Executed<A: Stored> {
-    /// The events with their ids, in order. Empty if it was already so.
-    pub events: Vec<(EventId, A::Event)>,
-    /// The state after them.
-    pub state: Arc<A>,
 }
 
 impl App {
@@ -178,90 +156,6 @@ impl App {
             .await?;
         }
         Ok(())
-    }
-
-    /// Executes a command on an aggregate.
-    ///
-    /// # Errors
-    /// The rule it broke, or that a store failed; in the latter case nothing may be handed out.
-    pub async fn execute<A: Stored>(
-        &self,
-        id: A::Id,
-        command: A::Command,
-        context: &Context,
-    ) -> Result<Executed<A>, ExecuteError<A::Rule>>
-    where
-        A::Command: Clone,
-    {
-        let stream = A::stream(id);
-        let mut reload = false;
-        for _ in 0..ATTEMPTS_MAX {
-            let cached = if reload {
-                None
-            } else {
-                A::cache(&self.streams).get(&stream)
-            };
-            let loaded = cached.is_none();
-            let slot = match cached {
-                Some(slot) => slot,
-                None => Arc::new(Mutex::new(self.read::<A>(&stream).await?)),
-            };
-            let submitted = {
-                let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-                self.submit(&mut slot, &stream, command.clone(), context)
-            };
-            let submitted = match submitted {
-                Ok(submitted) => submitted,
-                Err(VaultError::NotLoaded(scope)) => {
-                    self.vault
-                        .ensure(scope, context.now)
-                        .await
-                        .map_err(Unavailable::from)?;
-                    continue;
-                }
-                Err(error) => return Err(Unavailable::from(error).into()),
-            };
-            let Submitted {
-                rule,
-                events,
-                first_version,
-                state,
-                pending,
-            } = submitted;
-            let Some(pending) = pending else {
-                if !loaded {
-                    reload = true;
-                    continue;
-                }
-                return match rule {
-                    Some(rule) => Err(ExecuteError::Refused(rule)),
-                    None => Ok(Executed { events, state }),
-                };
-            };
-            if loaded {
-                A::cache(&self.streams).insert(stream.clone(), slot.clone());
-            }
-            match pending.await {
-                Ok(_) => {
-                    // What this node made durable it knows at once, before its follower.
-                    for (version, (_, event)) in (first_version..).zip(&events) {
-                        self.apply(&stream, version, &event.clone().into());
-                    }
-                    return match rule {
-                        Some(rule) => Err(ExecuteError::Refused(rule)),
-                        None => Ok(Executed { events, state }),
-                    };
-                }
-                Err(error) => {
-                    A::cache(&self.streams).forget(&stream, &slot);
-                    match error {
-                        AppendError::Conflict { .. } => reload = true,
-                        error => return Err(Unavailable::from(error).into()),
-                    }
-                }
-            }
-        }
-        Err(Unavailable::Contended.into())
     }
 
     /// The state of an aggregate as this node knows it: perhaps from its cache, so a reason to
@@ -360,75 +254,9 @@ impl App {
         })
     }
 
-    /// Decides on the slot's state and, if there is something to record, hands it to the log and
-    /// moves the slot on. Synchronous: whoever holds the slot's lock decides next.
-    fn submit<A: Stored>(
-        &self,
-        slot: &mut Slot<A>,
-        stream: &str,
-        command: A::Command,
-        context: &Context,
-    ) -> Result<Submitted<A>, VaultError> {
-        let (events, rule) = match slot.state.decide(command, context.now) {
-            Ok(events) => (events, None),
-            Err(refusal) => (refusal.events, Some(refusal.rule)),
-        };
-        if events.is_empty() {
-            return Ok(Submitted {
-                rule,
-                events: Vec::new(),
-                first_version: slot.version,
-                state: slot.state.clone(),
-                pending: None,
-            });
-        }
-        let mut state = A::clone(&slot.state);
-        let mut entries: Vec<NewEntry> = Vec::with_capacity(events.len());
-        let mut identified = Vec::with_capacity(events.len());
-        for (n, event) in (0..).zip(events) {
-            let id = crate::clock::event_id();
-            state = state.evolve(Fact {
-                id,
-                at: context.now,
-                event: &event,
-            });
-            let place = Place {
-                stream,
-                version: slot.version + n,
-                correlation: state.correlation(),
-                is_first: n == 0,
-            };
-            let stored = event.clone().into();
-            entries.push(stamp::stamp(&self.vault, id, &stored, place, context)?);
-            identified.push((id, event));
-        }
-        let expected = slot.version;
-        slot.version += entries.len() as u64;
-        slot.state = Arc::new(state);
-        Ok(Submitted {
-            rule,
-            events: identified,
-            first_version: expected,
-            state: slot.state.clone(),
-            pending: Some(self.log.submit(Append {
-                stream: stream.to_owned(),
-                expected,
-                entries,
-            })),
-        })
-    }
-
     /// Brings what is kept in memory up to date with an event; harmless if it was applied before.
     fn apply(&self, stream: &str, version: u64, event: &Event) {
         self.directory.apply(stream, version, event);
         self.revocations.apply(stream, event);
     }
-}
-
-struct Submitted<A: Stored> {
-    rule: Option<A::Rule>,
-    events: Vec<(EventId, A::Event)>,
-    first_version: u64,
-    state: Arc<A>,
-    pending: Option<Pending>,
 }

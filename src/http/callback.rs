@@ -216,7 +216,7 @@ async fn authorize(
     }));
     let grant = shared
         .app
-        .execute::<Grant>(transaction.grant_id, command, &by);
+        .create::<Grant>(transaction.grant_id, command, &by);
     let seen = first_seen(shared, subject, transaction.provider_id, &by);
     let first_authorization = async {
         if registration.first_authorized_at.is_some() {
