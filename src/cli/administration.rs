@@ -9,10 +9,11 @@ use serde_json::{Map, Value, json};
 
 use super::Environment;
 use super::exit::Failure;
+use super::list;
 use super::member::{self, Member};
 use super::output::{Column, Output, confirm, done};
 use super::remote::Remote;
-use super::source::ServerArgs;
+use super::source::{ServerArgs, Source};
 use crate::config::{Key, PROVIDER_MEMBERS, PROXY_CONFIG_MEMBERS, PROXY_MEMBERS};
 
 /// What to do with providers or proxies.
@@ -124,10 +125,11 @@ impl Collection {
         environment: &Environment,
         output: &mut Output,
     ) -> Result<(), Failure> {
-        let server = Remote::new(args.server.url.as_deref(), environment)?;
+        let source = Source::server_of(&args.server, environment)?;
+        let server = source.server()?;
         let one = |number: u32| format!("{}/{number}", self.path);
         match args.command {
-            CollectionCommand::List => list(&server, self.path, self.columns, output).await,
+            CollectionCommand::List => list(&source, self.path, self.columns, output).await,
             CollectionCommand::Show { number } => {
                 let shown = server.send(Method::GET, &one(number), &[], None).await?;
                 Ok(output.document(&shown)?)
@@ -147,7 +149,7 @@ impl Collection {
             }
             CollectionCommand::Remove { number, yes } => {
                 let what = format!("{} {number}", self.singular);
-                remove(&server, &one(number), &what, yes, output).await
+                remove(server, &one(number), &what, yes, output).await
             }
         }
     }
@@ -186,13 +188,12 @@ impl Collection {
 }
 
 pub(super) async fn list(
-    server: &Remote,
+    source: &Source,
     path: &str,
     columns: &[Column],
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let page = server.send(Method::GET, path, &[], None).await?;
-    Ok(output.list(columns, &page, "data")?)
+    list::print(source, output, columns, path, &[], usize::MAX).await
 }
 
 pub(super) async fn remove(

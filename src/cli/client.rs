@@ -76,12 +76,12 @@ enum ClientCommand {
 
 const CLIENTS: &str = "/api/v1/clients";
 
-const COLUMNS: &[Column] = &[
+pub(super) const COLUMNS: &[Column] = &[
     ("CLIENT ID", "/client_id"),
     ("NAME", "/client_name"),
     ("PROXY", "/proxy_id"),
     ("REGISTERED", "/registered_at"),
-    ("REDIRECT URIS", "/redirect_uris"),
+    ("REDIRECT URIS", "/metadata/redirect_uris"),
 ];
 
 const METADATA: &[Key] = &[

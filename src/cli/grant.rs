@@ -69,13 +69,13 @@ enum GrantCommand {
 
 const GRANTS: &str = "/api/v1/grants";
 
-const COLUMNS: &[Column] = &[
+pub(super) const COLUMNS: &[Column] = &[
     ("GRANT", "/grant_id"),
     ("LIVE", "/live"),
-    ("STARTED", "/started_at"),
+    ("CREATED", "/created_at"),
     ("SUBJECT", "/subject"),
     ("EMAIL", "/email"),
-    ("CLIENT", "/client_name"),
+    ("CLIENT", "/client_id"),
     ("PROXY", "/proxy_id"),
     ("SCOPE", "/scope"),
 ];

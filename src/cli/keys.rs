@@ -8,8 +8,7 @@ use super::Environment;
 use super::administration::list;
 use super::exit::Failure;
 use super::output::{Column, Output, confirm};
-use super::remote::Remote;
-use super::source::ServerArgs;
+use super::source::{ServerArgs, Source};
 
 /// What to do with signing keys.
 #[derive(Debug, Args)]
@@ -41,7 +40,8 @@ const COLUMNS: &[Column] = &[
     ("KID", "/kid"),
     ("ALG", "/alg"),
     ("CREATED", "/created_at"),
-    ("RETIRED", "/retired_at"),
+    ("RETIRES", "/retires_at"),
+    ("IN USE", "/in_use"),
 ];
 
 /// Lists or rotates signing keys.
@@ -53,14 +53,17 @@ pub async fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let server = Remote::new(args.server.url.as_deref(), environment)?;
+    let source = Source::server_of(&args.server, environment)?;
     match args.command {
-        KeysCommand::List => list(&server, KEYS, COLUMNS, output).await,
+        KeysCommand::List => list(&source, KEYS, COLUMNS, output).await,
         KeysCommand::Rotate { alg, yes } => {
             confirm(&format!("Replace the signing key for {alg}?"), yes)?;
             let body = json!({ "alg": alg });
             let path = "/api/v1/keys/rotate";
-            let rotated = server.send(Method::POST, path, &[], Some(&body)).await?;
+            let rotated = source
+                .server()?
+                .send(Method::POST, path, &[], Some(&body))
+                .await?;
             Ok(output.document(&rotated)?)
         }
     }

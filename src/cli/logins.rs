@@ -47,7 +47,7 @@ pub struct LoginsArgs {
     source: SourceArgs,
 }
 
-const COLUMNS: &[Column] = &[
+pub(super) const COLUMNS: &[Column] = &[
     ("STARTED", "/started_at"),
     ("OUTCOME", "/outcome"),
     ("EMAIL", "/email"),

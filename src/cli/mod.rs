@@ -169,6 +169,23 @@ mod tests {
 
     use super::Cli;
 
+    /// A column of a member that no row has would be empty for ever.
+    #[test]
+    fn columns_name_members_that_rows_have() {
+        fn check<T: projections::Listed>(columns: &[super::output::Column]) {
+            for (title, pointer) in columns {
+                let member = pointer[1..].split('/').next();
+                let known = member.is_some_and(|member| T::COLUMNS.contains(&member));
+                assert!(known, "{title} of {}", std::any::type_name::<T>());
+            }
+        }
+        check::<projections::Login>(super::logins::COLUMNS);
+        check::<projections::GrantAt>(super::grant::COLUMNS);
+        check::<projections::Client>(super::client::COLUMNS);
+        check::<projections::Operator>(super::operators::OPERATOR_COLUMNS);
+        check::<projections::ApiKey>(super::operators::API_KEY_COLUMNS);
+    }
+
     #[test]
     fn the_map_of_commands_holds_together() {
         Cli::command().debug_assert();

@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 use super::Environment;
 use super::administration::{list, remove};
 use super::exit::Failure;
-use super::list::id;
+use super::list::{self, id};
 use super::output::{Column, Format, Output, note};
 use super::remote::Remote;
-use super::source::ServerArgs;
+use super::source::{ServerArgs, Source};
 
 /// What to do with operators.
 #[derive(Debug, Args)]
@@ -65,7 +65,13 @@ enum OperatorCommand {
 
 const ROLES: [&str; 3] = ["admin", "auditor", "responder"];
 const OPERATORS: &str = "/api/v1/operators";
-const OPERATOR_COLUMNS: &[Column] = &[("ID", "/id"), ("NAME", "/name"), ("ROLE", "/role")];
+pub(super) const OPERATOR_COLUMNS: &[Column] = &[
+    ("ID", "/id"),
+    ("NAME", "/name"),
+    ("ROLE", "/role"),
+    ("ADDED", "/added_at"),
+    ("REMOVED", "/removed_at"),
+];
 
 /// Looks after operators.
 ///
@@ -76,11 +82,12 @@ pub async fn operator(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let server = Remote::new(args.server.url.as_deref(), environment)?;
+    let source = Source::server_of(&args.server, environment)?;
+    let server = source.server()?;
     match args.command {
-        OperatorCommand::List => list(&server, OPERATORS, OPERATOR_COLUMNS, output).await,
+        OperatorCommand::List => list(&source, OPERATORS, OPERATOR_COLUMNS, output).await,
         OperatorCommand::Show { operator } => {
-            let all = server.send(Method::GET, OPERATORS, &[], None).await?;
+            let all = list::fetch(&source, OPERATORS, &[], usize::MAX).await?;
             let mut all = all["data"].as_array().into_iter().flatten();
             match all.find(|one| one["id"] == operator.as_str()) {
                 Some(found) => Ok(output.document(found)?),
@@ -89,7 +96,7 @@ pub async fn operator(
         }
         OperatorCommand::Add { name, role } => {
             let body = json!({"name": name, "role": role});
-            issue(&server, OPERATORS, &body, output).await
+            issue(server, OPERATORS, &body, output).await
         }
         OperatorCommand::Set {
             operator,
@@ -109,7 +116,7 @@ pub async fn operator(
         }
         OperatorCommand::Remove { operator, yes } => {
             let path = format!("{OPERATORS}/{operator}");
-            remove(&server, &path, &format!("operator {operator}"), yes, output).await
+            remove(server, &path, &format!("operator {operator}"), yes, output).await
         }
     }
 }
@@ -153,12 +160,13 @@ enum ApiKeyCommand {
 }
 
 const API_KEYS: &str = "/api/v1/api-keys";
-const API_KEY_COLUMNS: &[Column] = &[
+pub(super) const API_KEY_COLUMNS: &[Column] = &[
     ("ID", "/id"),
     ("NAME", "/name"),
     ("PROXY", "/proxy_id"),
     ("SCOPES", "/scopes"),
     ("EXPIRES", "/expires_at"),
+    ("REVOKED", "/revoked_at"),
 ];
 
 /// Looks after API keys.
@@ -170,9 +178,10 @@ pub async fn api_key(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let server = Remote::new(args.server.url.as_deref(), environment)?;
+    let source = Source::server_of(&args.server, environment)?;
+    let server = source.server()?;
     match args.command {
-        ApiKeyCommand::List => list(&server, API_KEYS, API_KEY_COLUMNS, output).await,
+        ApiKeyCommand::List => list(&source, API_KEYS, API_KEY_COLUMNS, output).await,
         ApiKeyCommand::Add {
             name,
             proxy,
@@ -186,11 +195,11 @@ pub async fn api_key(
             if let Some(expires_at) = expires_at {
                 body["expires_at"] = expires_at.into();
             }
-            issue(&server, API_KEYS, &body, output).await
+            issue(server, API_KEYS, &body, output).await
         }
         ApiKeyCommand::Remove { key, yes } => {
             let path = format!("{API_KEYS}/{key}");
-            remove(&server, &path, &format!("API key {key}"), yes, output).await
+            remove(server, &path, &format!("API key {key}"), yes, output).await
         }
     }
 }

@@ -60,10 +60,19 @@ fn announce(running: &Running) {
     }
 }
 
-/// Messages are JSON for machines, text on a terminal; `RUST_LOG` chooses which.
+/// Messages are JSON for machines, text on a terminal; `GRANTLOG_LOG` chooses which.
 fn log_to_stderr(default: &str) {
     use std::io::IsTerminal;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let environment = crate::config::environment();
+    let chosen = environment.get("GRANTLOG_LOG").map(EnvFilter::try_new);
+    let filter = match chosen {
+        Some(Ok(filter)) => filter,
+        Some(Err(_)) => {
+            note("GRANTLOG_LOG: expected a filter such as info,grantlog=debug");
+            EnvFilter::new(default)
+        }
+        None => EnvFilter::new(default),
+    };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -1,11 +1,11 @@
 //! Where investigating commands read from: a running server, or a store opened read-only.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::Value;
 
+use super::Environment;
 use super::exit::Failure;
 use super::offline::Store;
 use super::remote::Remote;
@@ -51,10 +51,7 @@ impl Source {
     ///
     /// # Errors
     /// The address or the store cannot be used.
-    pub fn open(
-        args: &SourceArgs,
-        environment: &BTreeMap<String, String>,
-    ) -> Result<Self, Failure> {
+    pub fn open(args: &SourceArgs, environment: &Environment) -> Result<Self, Failure> {
         if let Some(url) = &args.database {
             return match url::Url::parse(url) {
                 Ok(url) if url.password().is_none() => Store::in_database(&url).map(Self::Store),
@@ -71,6 +68,14 @@ impl Source {
             return Store::in_folder(data, args.read_model.as_deref()).map(Self::Store);
         }
         Remote::new(args.server.url.as_deref(), environment).map(Self::Server)
+    }
+
+    /// A running server.
+    ///
+    /// # Errors
+    /// Its address cannot be used.
+    pub fn server_of(args: &ServerArgs, environment: &Environment) -> Result<Self, Failure> {
+        Remote::new(args.url.as_deref(), environment).map(Self::Server)
     }
 
     /// The answer to a reading request of the investigation API.
