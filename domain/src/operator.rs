@@ -64,7 +64,12 @@ pub enum Command {
     /// Let somebody in.
     Add(Added),
     /// Give them another name or role; unchanged ones record nothing.
-    Change(Changed),
+    Change {
+        /// What they are called and may do from now on.
+        changed: Changed,
+        /// As in [`Command::Remove`].
+        another_admin_remains: bool,
+    },
     /// Let them in with another token from now on; the one they have records nothing.
     ReplaceToken(TokenReplaced),
     /// Let them in no more.
@@ -133,7 +138,7 @@ pub enum Rule {
     #[error("expected a name of 1 to 200 printable characters")]
     Name,
     /// Nobody could administer any more.
-    #[error("the last admin cannot be removed")]
+    #[error("the last admin stays an admin")]
     LastAdmin,
 }
 
@@ -172,8 +177,18 @@ impl Aggregate for Operator {
                 Ok(vec![Event::Added(added)])
             }
             (Command::Add(_), Self::Present(_) | Self::Removed) => Err(Rule::Exists.into()),
-            (Command::Change(changed), Self::Present(current)) => {
+            (
+                Command::Change {
+                    changed,
+                    another_admin_remains,
+                },
+                Self::Present(current),
+            ) => {
                 check_name(&changed.name)?;
+                let steps_down = current.role == Role::Admin && changed.role != Role::Admin;
+                if steps_down && !another_admin_remains {
+                    return Err(Rule::LastAdmin.into());
+                }
                 let same = changed.name == current.name && changed.role == current.role;
                 Ok(if same {
                     Vec::new()
@@ -200,7 +215,7 @@ impl Aggregate for Operator {
                 Ok(vec![Event::Removed(Removed {})])
             }
             (
-                Command::Change(_) | Command::ReplaceToken(_) | Command::Remove { .. },
+                Command::Change { .. } | Command::ReplaceToken(_) | Command::Remove { .. },
                 Self::Absent | Self::Removed,
             ) => Err(Rule::Unknown.into()),
         }

@@ -24,6 +24,13 @@ fn changed() -> Changed {
     }
 }
 
+fn change(changed: Changed) -> Command {
+    Command::Change {
+        changed,
+        another_admin_remains: false,
+    }
+}
+
 fn replaced() -> TokenReplaced {
     TokenReplaced {
         token: SecretHash::of("another"),
@@ -64,7 +71,7 @@ fn a_name_is_text_that_shows() {
         given::<Operator>(&[])
             .when(command)
             .then_refused(Rule::Name);
-        let command = Command::Change(Changed {
+        let command = change(Changed {
             name: name.to_owned(),
             ..changed()
         });
@@ -78,16 +85,46 @@ fn a_name_is_text_that_shows() {
 fn a_change_keeps_the_token_and_records_only_differences() {
     let history = [Event::Added(added()), Event::Changed(changed())];
     given::<Operator>(&history[..1])
-        .when(Command::Change(changed()))
+        .when(change(changed()))
         .then(&history[1..]);
     given::<Operator>(&history)
-        .when(Command::Change(changed()))
+        .when(change(changed()))
         .then(&[]);
     let operator = after::<Operator>(&history);
     let known = operator
         .authenticate(&SecretHash::of("token"))
         .expect("still let in");
     assert_eq!(known.role, Role::Admin);
+}
+
+#[test]
+fn the_last_admin_does_not_step_down() {
+    let admin = Added {
+        role: Role::Admin,
+        ..added()
+    };
+    let auditor = Changed {
+        role: Role::Auditor,
+        ..changed()
+    };
+    let present = [Event::Added(admin)];
+    given::<Operator>(&present)
+        .when(change(auditor.clone()))
+        .then_refused(Rule::LastAdmin);
+    let command = Command::Change {
+        changed: auditor.clone(),
+        another_admin_remains: true,
+    };
+    given::<Operator>(&present)
+        .when(command)
+        .then(&[Event::Changed(auditor)]);
+    let renamed = Changed {
+        name: "Ada Lovelace".to_owned(),
+        ..changed()
+    };
+    given::<Operator>(&present)
+        .when(change(renamed.clone()))
+        .then(&[Event::Changed(renamed)]);
 }
 
 #[test]
@@ -98,7 +135,7 @@ fn who_is_removed_is_let_in_no_more() {
         .then(&history[1..]);
     for command in [
         remove(),
-        Command::Change(changed()),
+        change(changed()),
         Command::ReplaceToken(replaced()),
     ] {
         given::<Operator>(&history)

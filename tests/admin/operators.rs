@@ -61,11 +61,49 @@ async fn an_operator_is_let_in_and_out() {
 }
 
 #[tokio::test]
+async fn another_role_counts_from_the_next_request_on() {
+    let server = Server::start().await;
+    let document = json!({"name": "Ada", "role": "auditor"});
+    let ada = server
+        .post("/api/v1/operators", &document)
+        .await
+        .expect(201)
+        .json();
+    let (id, token) = (ada["id"].as_str().unwrap(), ada["token"].as_str().unwrap());
+    let configure = || send(&server, token, Method::POST, "/api/v1/operators", None);
+    problem(configure().await, 403, "role_insufficient");
+
+    let path = format!("/api/v1/operators/{id}");
+    let admin = json!({"role": "admin"});
+    let changed = server.patch(&path, &admin).await.expect(200).json();
+    assert_eq!(changed, json!({"id": id, "name": "Ada", "role": "admin"}));
+    assert_ne!(configure().await.status, 403);
+    server.patch(&path, &admin).await.expect(200);
+    let types = server.event_types(&format!("stream=operator-{id}")).await;
+    assert_eq!(types, ["operator.added", "operator.changed"]);
+
+    for (patch, name) in [
+        (json!({"role": "root"}), "role"),
+        (json!({"role": null}), "role"),
+        (json!({"name": ""}), "name"),
+        (json!({"rolle": "admin"}), "rolle"),
+    ] {
+        let answer = server.patch(&path, &patch).await.expect(400);
+        assert_eq!(answer.json()["name"], name);
+    }
+    let unknown = format!("/api/v1/operators/op_{}", "1".repeat(32));
+    let answer = server.patch(&unknown, &admin).await;
+    problem(answer, 404, "unknown_operator");
+}
+
+#[tokio::test]
 async fn the_last_admin_stays() {
     let server = Server::start().await;
     let first = format!("/api/v1/operators/op_{}", "0".repeat(32));
     crate::rig::operator(&server, "responder").await;
     problem(server.delete(&first).await, 409, "last_admin");
+    let auditor = json!({"role": "auditor"});
+    problem(server.patch(&first, &auditor).await, 409, "last_admin");
     let document = json!({"name": "Ada", "role": "admin"});
     let ada = server
         .post("/api/v1/operators", &document)

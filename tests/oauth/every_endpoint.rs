@@ -27,6 +27,7 @@ const EVERY_TYPE: [&str; 30] = [
     "grant.refresh_token_rotated",
     "grant.revoked",
     "operator.added",
+    "operator.changed",
     "operator.removed",
     "provider.added",
     "provider.changed",
@@ -125,6 +126,11 @@ async fn administer(server: &support::Server) {
         .expect(201)
         .json();
     let id = operator["id"].as_str().expect("an id");
+    let another_role = json!({"role": "responder"});
+    server
+        .patch(&format!("/api/v1/operators/{id}"), &another_role)
+        .await
+        .expect(200);
     server
         .delete(&format!("/api/v1/operators/{id}"))
         .await

@@ -96,7 +96,7 @@ fn table() -> OpenApiRouter<Admin> {
         .routes(routes!(clients::list))
         .routes(routes!(clients::show, clients::remove))
         .routes(routes!(operators::list, operators::add))
-        .routes(routes!(operators::remove))
+        .routes(routes!(operators::change, operators::remove))
         .routes(routes!(api_keys::list, api_keys::issue))
         .routes(routes!(api_keys::revoke))
         .routes(routes!(keys::list))

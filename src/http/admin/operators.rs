@@ -5,12 +5,13 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::id::OperatorId;
-use domain::operator::{Added, Command, Operator, Role, Rule};
+use domain::operator::{Added, Changed, Command, Operator, Role, Rule};
 use serde::Serialize;
+use serde_json::{Map, json};
 
 use super::Admin;
 use super::authentication::{MayConfigure, MayRead};
-use super::document::{Document, refuse_unknown, required};
+use super::document::{Document, merge, refuse_unknown, required};
 use super::list::{Query, min_position, page_of};
 use super::problem::Problem;
 use crate::administration::is_last_admin;
@@ -92,6 +93,60 @@ pub async fn add(
     Ok((StatusCode::CREATED, Json(new)).into_response())
 }
 
+/// An operator as they are now.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct ChangedOperator {
+    /// Their id.
+    #[schema(value_type = String)]
+    id: OperatorId,
+    /// What they are called in the record.
+    name: String,
+    /// `admin`, `auditor` or `responder`.
+    #[schema(value_type = String)]
+    role: Role,
+}
+
+/// Gives somebody another name or role (RFC 7396), from their next request on. The last admin
+/// stays an admin.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/operators/{id}",
+    tag = "administration",
+    params(("id" = String, Path, description = "Their id")),
+    request_body(content = Object, description = "`{\"name\"?,\"role\"?}`"),
+    responses((status = 200, description = "The operator as they are now", body = ChangedOperator))
+)]
+pub async fn change(
+    MayConfigure(operator): MayConfigure,
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+    Document(patch): Document,
+) -> Result<Response, Problem> {
+    refuse_unknown(&patch, &["name", "role"])?;
+    let id: OperatorId = id.parse().map_err(|_| Problem::from(Rule::Unknown))?;
+    let app = &admin.shared.app;
+    let state = app.fresh::<Operator>(id).await?;
+    let Operator::Present(current) = &*state else {
+        return Err(Rule::Unknown.into());
+    };
+    let mut members = Map::new();
+    members.insert("name".to_owned(), json!(current.name));
+    members.insert("role".to_owned(), json!(current.role));
+    merge(&mut members, patch);
+    let name: String = required(&members, "name", "a name")?;
+    let role: Role = required(&members, "role", "admin, auditor or responder")?;
+    let command = Command::Change {
+        changed: Changed {
+            name: name.clone(),
+            role,
+        },
+        another_admin_remains: another_admin_remains(&admin, id).await?,
+    };
+    app.execute::<Operator>(id, command, &operator.context)
+        .await?;
+    Ok(Json(ChangedOperator { id, name, role }).into_response())
+}
+
 /// Lets somebody in no more, at once. The last admin stays.
 #[utoipa::path(
     delete,
@@ -106,6 +161,17 @@ pub async fn remove(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let id: OperatorId = id.parse().map_err(|_| Problem::from(Rule::Unknown))?;
+    let command = Command::Remove {
+        another_admin_remains: another_admin_remains(&admin, id).await?,
+    };
+    let app = &admin.shared.app;
+    app.execute::<Operator>(id, command, &operator.context)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whether somebody but this operator administers.
+async fn another_admin_remains(admin: &Admin, id: OperatorId) -> Result<bool, Problem> {
     let app = &admin.shared.app;
     app.read_model_is_current().await?;
     let operators = admin.read(projections::Reader::operators).await?;
@@ -113,10 +179,5 @@ pub async fn remove(
         .into_iter()
         .filter(|other| other.role == Role::Admin && other.removed_at.is_none())
         .map(|other| other.operator_id);
-    let command = Command::Remove {
-        another_admin_remains: !is_last_admin(app, id, admins).await?,
-    };
-    app.execute::<Operator>(id, command, &operator.context)
-        .await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(!is_last_admin(app, id, admins).await?)
 }
