@@ -72,8 +72,8 @@ pub(super) fn expect(what: &str, expected: &str, found: &str) -> Result<(), Unex
     }
 }
 
-/// A client for loopback: no proxy of the environment has a part in it, and a redirect is an
-/// answer to be looked at.
+/// A client for plain http on loopback: no proxy of the environment has a part in it, no root
+/// certificates are needed, and a redirect is an answer to be looked at.
 pub(super) fn http_client(
     user_agent: &str,
     address: Option<IpAddr>,
@@ -82,6 +82,7 @@ pub(super) fn http_client(
         .user_agent(user_agent)
         .local_address(address)
         .no_proxy()
+        .tls_certs_only([])
         .redirect(reqwest::redirect::Policy::none())
         .timeout(ANSWER_WITHIN)
         .build()?;

@@ -7,7 +7,7 @@ use crate::fake_provider::Behaviour;
 use crate::rig::{Rig, plain_http};
 
 /// What the endpoints make happen.
-const EVERY_TYPE: [&str; 30] = [
+const EVERY_TYPE: [&str; 31] = [
     "api_key.issued",
     "api_key.revoked",
     "audit.read",
