@@ -1,4 +1,5 @@
-//! The README's figures: `cargo bench --bench figures`, about two minutes.
+//! The README's figures: `cargo bench --bench figures`, about two minutes. Words after `--` choose
+//! among the kinds of request, such as `-- refresh introspect`.
 //!
 //! The real program serves on one CPU; this program plays the clients, their users' browsers and
 //! the identity provider on another. Beside it, in the same rounds, stands a bare endpoint that
@@ -40,6 +41,13 @@ const SIZED_GRANTS: usize = 2_000;
 const GRANTS_EACH: usize = 32;
 /// Codes that are redeemed in each round; they live for a minute.
 const CODES: usize = 8_000;
+const KINDS: [&str; 5] = [
+    "refresh",
+    "redeem a code",
+    "register a client",
+    "introspect",
+    "whole flow: log in, redeem",
+];
 const SHORT: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(4);
 /// Long enough for anything that ends by its number.
@@ -59,16 +67,21 @@ fn main() -> Fallible<()> {
     if !arguments.iter().any(|argument| argument == "--bench") {
         return Ok(());
     }
+    let chosen: Vec<&str> = arguments[1..]
+        .iter()
+        .map(String::as_str)
+        .filter(|argument| *argument != "--bench")
+        .collect();
     let pinning = Pinning::establish();
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let report = runtime.block_on(run(pinning))?;
+    let report = runtime.block_on(run(pinning, &chosen))?;
     Ok(std::io::stdout().write_all(report.as_bytes())?)
 }
 
-async fn run(pinning: Pinning) -> Fallible<String> {
+async fn run(pinning: Pinning, chosen: &[&str]) -> Fallible<String> {
     let busy = machine::busy();
     let folder = tempfile::tempdir_in(real_disk()?)?;
     let provider = provider::start().await?;
@@ -92,27 +105,26 @@ async fn run(pinning: Pinning) -> Fallible<String> {
     let node = place.start().await?;
     let bare = Bare::start(pinning).await?;
     let mut world = World::open(&node, &provider).await?;
-    let mut lines: Vec<Line> = [
-        "bare endpoint, nothing kept",
-        "refresh",
-        "redeem a code",
-        "register a client",
-        "introspect",
-        "whole flow: log in, redeem",
-    ]
-    .map(Line::new)
-    .into();
+    let wanted = KINDS.map(|kind| {
+        chosen.is_empty()
+            || chosen
+                .iter()
+                .any(|word| kind.split(' ').any(|it| it == *word))
+    });
+    let mut baseline = Line::new("bare endpoint, nothing kept");
+    let mut lines = KINDS.map(Line::new);
     for round in 0..ROUNDS {
         progress(&format!("round {} of {ROUNDS}", round + 1));
         // Alternating, so that a drift of the machine favours nobody.
         if round % 2 == 0 {
-            lines[0].samples.push(bare.round().await?);
+            baseline.samples.push(bare.round().await?);
         }
-        for (line, sample) in lines[1..].iter_mut().zip(world.round(&node).await?) {
-            line.samples.push(sample);
+        node.catch_up().await?;
+        for (n, line) in lines.iter_mut().enumerate().filter(|(n, _)| wanted[*n]) {
+            line.samples.push(world.measure(n, &node).await?);
         }
         if round % 2 == 1 {
-            lines[0].samples.push(bare.round().await?);
+            baseline.samples.push(bare.round().await?);
         }
     }
     let events = node.catch_up().await?;
@@ -125,6 +137,8 @@ async fn run(pinning: Pinning) -> Fallible<String> {
 
     let (start_low, start_high) = range(&starts);
     let start = median(starts);
+    let lines = lines.into_iter().filter(|line| !line.samples.is_empty());
+    let lines: Vec<Line> = std::iter::once(baseline).chain(lines).collect();
     let table = report::table(&lines);
     let machine = machine::describe();
     let pinned = pinning.describe();
@@ -245,11 +259,19 @@ impl World {
         Ok(Self { client, workers })
     }
 
-    /// One sample of each kind of request.
-    async fn round(&mut self, node: &Node) -> Fallible<[Sample; 5]> {
-        node.catch_up().await?;
+    /// One sample of a kind of request, by its place in [`KINDS`].
+    async fn measure(&mut self, kind: usize, node: &Node) -> Fallible<Sample> {
+        match kind {
+            0 => self.refresh(node).await,
+            1 => self.redeem(node).await,
+            2 => self.register(node).await,
+            3 => self.introspect(node).await,
+            _ => self.whole_flow(node).await,
+        }
+    }
+
+    async fn refresh(&mut self, node: &Node) -> Fallible<Sample> {
         let Self { client, workers } = self;
-        let process = node.process();
         let refresh = async |worker: &mut Worker| {
             let turn = worker.next % GRANTS_EACH;
             worker.next += 1;
@@ -257,8 +279,11 @@ impl World {
             *grant = flow::refresh(&mut worker.server, client, &grant.refresh_token).await?;
             Ok(true)
         };
-        let refreshed = drive(workers, LONG, process, refresh).await?;
+        drive(workers, LONG, node.process(), refresh).await
+    }
 
+    async fn redeem(&mut self, node: &Node) -> Fallible<Sample> {
+        let Self { client, workers } = self;
         let left = RefCell::new(CODES);
         let codes = RefCell::new(Vec::new());
         let log_in = async |worker: &mut Worker| {
@@ -272,7 +297,8 @@ impl World {
             }
             Ok(more)
         };
-        drive(workers, BOUND, process, log_in).await?;
+        drive(workers, BOUND, node.process(), log_in).await?;
+        node.catch_up().await?;
         let redeem = async |worker: &mut Worker| {
             let code = codes.borrow_mut().pop();
             if let Some(code) = &code {
@@ -280,22 +306,30 @@ impl World {
             }
             Ok(code.is_some())
         };
-        let redeemed = drive(workers, BOUND, process, redeem).await?;
+        drive(workers, BOUND, node.process(), redeem).await
+    }
 
+    async fn register(&mut self, node: &Node) -> Fallible<Sample> {
         let register = async |worker: &mut Worker| {
             flow::register(&mut worker.server).await?;
             Ok(true)
         };
-        let registered = drive(workers, SHORT, process, register).await?;
+        drive(&mut self.workers, SHORT, node.process(), register).await
+    }
 
+    async fn introspect(&mut self, node: &Node) -> Fallible<Sample> {
+        let Self { client, workers } = self;
         let introspect = async |worker: &mut Worker| {
             let grant = &worker.grants[worker.next % GRANTS_EACH];
             worker.next += 1;
             flow::introspect(&mut worker.server, client, &grant.access_token).await?;
             Ok(true)
         };
-        let introspected = drive(workers, SHORT, process, introspect).await?;
+        drive(workers, SHORT, node.process(), introspect).await
+    }
 
+    async fn whole_flow(&mut self, node: &Node) -> Fallible<Sample> {
+        let Self { client, workers } = self;
         let whole = async |worker: &mut Worker| {
             let Worker {
                 server, provider, ..
@@ -304,8 +338,7 @@ impl World {
             flow::redeem(server, client, &code).await?;
             Ok(true)
         };
-        let whole = drive(workers, LONG, process, whole).await?;
-        Ok([refreshed, redeemed, registered, introspected, whole])
+        drive(workers, LONG, node.process(), whole).await
     }
 }
 
