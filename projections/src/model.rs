@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest, Sha256};
 
@@ -110,7 +111,7 @@ impl ReadModel {
             check(&db)?;
         }
         db.execute_batch(mode)?;
-        db.set_prepared_statement_cache_capacity(64);
+        keep_plans(&db)?;
         if is_new {
             let version = version();
             db.execute_batch(&format!(
@@ -260,8 +261,15 @@ pub(crate) fn open_read_only(path: &Path) -> Result<Connection, ReadModelError> 
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
     check(&db)?;
-    db.set_prepared_statement_cache_capacity(64);
+    keep_plans(&db)?;
     Ok(db)
+}
+
+/// Prepared statements stay prepared, whatever is bound to them.
+fn keep_plans(db: &Connection) -> rusqlite::Result<()> {
+    db.set_prepared_statement_cache_capacity(64);
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 fn check(db: &Connection) -> Result<(), ReadModelError> {

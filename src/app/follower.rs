@@ -20,12 +20,19 @@ use super::App;
 const BATCH: usize = 1024;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// After a batch the read models rest in proportion to it: at thousands of events a second the next
+/// one is larger, and a transaction costs the more rows share it the less; a lone event never waits.
+const REST_PER_EVENT: Duration = Duration::from_micros(200);
+const REST_MAX: Duration = Duration::from_millis(50);
+
 /// How far the follower has come; shared with whoever reports or waits.
 #[derive(Default)]
 pub struct Progress {
     memory: tokio::sync::watch::Sender<u64>,
     read_model: tokio::sync::watch::Sender<u64>,
     halted: AtomicBool,
+    /// Somebody waits for the read models: they are not to rest.
+    hurry: tokio::sync::Notify,
 }
 
 impl Progress {
@@ -53,8 +60,16 @@ impl Progress {
         let _ = changes.wait_for(|known| *known >= position).await;
     }
 
-    /// Waits until the read models know everything below `position`.
+    /// Waits until the read models know everything below `position`, and lets them not rest before.
     pub async fn wait_for_read_model(&self, position: u64) {
+        if self.read_model() < position {
+            self.hurry.notify_one();
+        }
+        self.read_model_reached(position).await;
+    }
+
+    /// Waits until the read models know everything below `position`, at their own pace.
+    pub async fn read_model_reached(&self, position: u64) {
         let mut changes = self.read_model.subscribe();
         let _ = changes.wait_for(|known| *known >= position).await;
     }
@@ -114,7 +129,13 @@ pub fn follow(app: &App, mut read_model: ReadModel, runtime: &Handle, stop: &Ato
     while !stop.load(Ordering::Acquire) {
         let position = progress.memory().min(read_model.position());
         match step(app, &mut read_model, position) {
-            Ok(()) => progress.halted.store(false, Ordering::Release),
+            Ok(folded) => {
+                progress.halted.store(false, Ordering::Release);
+                let rest = (REST_PER_EVENT * folded).min(REST_MAX);
+                runtime.block_on(async {
+                    let _ = tokio::time::timeout(rest, progress.hurry.notified()).await;
+                });
+            }
             Err(error) => {
                 if !progress.halted.swap(true, Ordering::AcqRel) {
                     tracing::error!(error = &*error, position, "following the log halted");
@@ -131,11 +152,12 @@ pub fn follow(app: &App, mut read_model: ReadModel, runtime: &Handle, stop: &Ato
     }
 }
 
+/// Folds the next entries, if there are any; returns how many.
 fn step(
     app: &App,
     read_model: &mut ReadModel,
     position: u64,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<u32, Box<dyn std::error::Error + Send + Sync>> {
     let stored = app.log.read_after_blocking(position, BATCH)?;
     let mut batch = Vec::with_capacity(stored.len());
     for stored in &stored {
@@ -157,5 +179,5 @@ fn step(
         read_model.fold(&batch)?;
         app.progress.read_model.send_replace(read_model.position());
     }
-    Ok(())
+    Ok(batch.len() as u32)
 }

@@ -1,5 +1,7 @@
 //! Who calls the token, revocation and introspection endpoints (RFC 6749 §2.3).
 
+use std::sync::Arc;
+
 use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +19,7 @@ pub struct AuthenticatedClient {
     /// Its id.
     pub id: ClientId,
     /// Its registration.
-    pub registration: Registration,
+    pub registration: Arc<Registration>,
 }
 
 /// Authenticates the client of a request. A denial is decided on the log, not on a cache.

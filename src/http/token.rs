@@ -3,6 +3,8 @@
 //! Nothing is minted before the event that issues it is durable, and the minted token's `jti` is
 //! that event's id.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -80,7 +82,7 @@ fn grant_type(form: &Form) -> Result<GrantType, OAuthError> {
 struct Issued {
     grant_id: GrantId,
     jti: EventId,
-    authorization: LoginSucceeded,
+    authorization: Arc<LoginSucceeded>,
     scope: Scope,
     access_token_expires_at: Timestamp,
     /// The refresh token's number and salt, if there is one.

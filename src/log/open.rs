@@ -4,6 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::Options;
@@ -173,9 +174,15 @@ pub(super) fn connect(path: &Path, create: OpenFlags) -> Result<Connection, Stor
         )));
     }
     connection.pragma_update(None, "synchronous", "FULL")?;
+    keep_plans(&connection)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     Ok(connection)
+}
+
+/// A prepared statement keeps its plan whatever is bound to it; otherwise SQLite prepares it again for each new value.
+pub(super) fn keep_plans(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::open::keep_plans;
 use super::sqlite::unsigned;
 use super::types::{BackupError, ReadError, StoreError, StoredEntry};
 
@@ -163,6 +164,7 @@ impl Readers {
             Connection::open_with_flags(&self.path, flags)?
         };
         connection.busy_timeout(Duration::from_secs(5))?;
+        keep_plans(&connection)?;
         connection.pragma_update(None, "trusted_schema", false)?;
         connection.pragma_update(None, "cell_size_check", true)?;
         Ok(connection)

@@ -4,6 +4,8 @@
 //! Invariant: a client that chose a method is held to it; one that did not may send its secret
 //! either way; a public client sends none. Every denial is `invalid_client` outside.
 
+use std::sync::Arc;
+
 use super::metadata::AuthMethod;
 use super::{Client, Registration};
 use crate::Timestamp;
@@ -57,7 +59,7 @@ impl Client {
         proxy_id: ProxyId,
         credentials: Credentials,
         now: Timestamp,
-    ) -> Result<&Registration, Denial> {
+    ) -> Result<&Arc<Registration>, Denial> {
         let registration = self.registration().ok_or(Denial::Unknown)?;
         if registration.proxy_id != proxy_id {
             return Err(Denial::OtherProxy);

@@ -8,6 +8,8 @@
 mod authentication;
 pub mod metadata;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 pub use self::authentication::{Credentials, Denial};
@@ -173,12 +175,12 @@ pub enum Client {
     /// Never registered.
     #[default]
     Absent,
-    /// Known.
-    Registered(Box<Registration>),
+    /// Known. Whoever authenticates it shares the registration.
+    Registered(Arc<Registration>),
     /// Taken away, by itself or an operator; as it was then.
-    Removed(Box<Registration>),
+    Removed(Arc<Registration>),
     /// Taken away because it was never used; as it was then.
-    Expired(Box<Registration>),
+    Expired(Arc<Registration>),
 }
 
 /// A known client.
@@ -203,7 +205,7 @@ pub struct Registration {
 impl Client {
     /// The registration, while there is one.
     #[must_use]
-    pub fn registration(&self) -> Option<&Registration> {
+    pub fn registration(&self) -> Option<&Arc<Registration>> {
         match self {
             Self::Registered(registration) => Some(registration),
             Self::Absent | Self::Removed(_) | Self::Expired(_) => None,
@@ -214,7 +216,7 @@ impl Client {
     ///
     /// # Errors
     /// There is no registration, or the token is not its current one.
-    pub fn managed_by(&self, registration_token: &SecretHash) -> Result<&Registration, Rule> {
+    pub fn managed_by(&self, registration_token: &SecretHash) -> Result<&Arc<Registration>, Rule> {
         let registration = self.registration().ok_or(Rule::Unknown)?;
         if registration.registration_token == *registration_token {
             Ok(registration)
@@ -287,7 +289,7 @@ impl Aggregate for Client {
     fn evolve(self, fact: Fact<'_, Event>) -> Self {
         match (self, fact.event) {
             (Self::Absent, Event::Registered(registered)) => {
-                Self::Registered(Box::new(Registration {
+                Self::Registered(Arc::new(Registration {
                     client_id: registered.client_id,
                     proxy_id: registered.proxy_id,
                     metadata: registered.metadata.clone(),
@@ -297,7 +299,8 @@ impl Aggregate for Client {
                     first_authorized_at: None,
                 }))
             }
-            (Self::Registered(mut registration), Event::Updated(updated)) => {
+            (Self::Registered(mut known), Event::Updated(updated)) => {
+                let registration = Arc::make_mut(&mut known);
                 registration.secret = if updated.metadata.is_public() {
                     None
                 } else {
@@ -305,11 +308,12 @@ impl Aggregate for Client {
                 };
                 registration.metadata = updated.metadata.clone();
                 registration.registration_token = updated.registration_token;
-                Self::Registered(registration)
+                Self::Registered(known)
             }
-            (Self::Registered(mut registration), Event::FirstAuthorized(_)) => {
+            (Self::Registered(mut known), Event::FirstAuthorized(_)) => {
+                let registration = Arc::make_mut(&mut known);
                 registration.first_authorized_at.get_or_insert(fact.at);
-                Self::Registered(registration)
+                Self::Registered(known)
             }
             (Self::Registered(registration), Event::Removed(_)) => Self::Removed(registration),
             (Self::Registered(registration), Event::Expired(_)) => Self::Expired(registration),

@@ -1,5 +1,7 @@
 //! What a grant holds between its login and its revocation, and what remains of it then.
 
+use std::sync::Arc;
+
 use super::event::{
     CodeIssued, Event, LoginSucceeded, RefreshSalt, RefreshTokenIssued, RefreshTokenRotated,
     RevocationReason, Revoked,
@@ -10,8 +12,8 @@ use crate::id::EventId;
 /// A grant that has not been revoked (it may still be past its end).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Live {
-    /// What was authorized; never changes.
-    pub authorization: LoginSucceeded,
+    /// What was authorized; never changes, so states share it.
+    pub authorization: Arc<LoginSucceeded>,
     /// How far token issuance has come.
     pub tokens: Tokens,
     /// When the last access token issued so far ends.
@@ -67,7 +69,7 @@ pub struct Leaf {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ended {
     /// What was authorized.
-    pub authorization: LoginSucceeded,
+    pub authorization: Arc<LoginSucceeded>,
     /// Part of every refresh token's MAC: a revoked token is still recognized as ours.
     pub salt: Option<RefreshSalt>,
     /// When it ended.

@@ -26,6 +26,8 @@ pub use event::{
 };
 pub use live::{AccessToken, Ended, Leaf, Live, Redeemed, Tokens};
 
+use std::sync::Arc;
+
 use crate::event::Correlation;
 use crate::id::{ClientId, EventId, GrantId, ProxyId};
 use crate::{Aggregate, Fact, Refusal, Timestamp};
@@ -133,7 +135,7 @@ pub enum Grant {
 impl Grant {
     /// What was authorized, once somebody has.
     #[must_use]
-    pub fn authorization(&self) -> Option<&LoginSucceeded> {
+    pub fn authorization(&self) -> Option<&Arc<LoginSucceeded>> {
         match self {
             Self::Live(live) => Some(&live.authorization),
             Self::Revoked(ended) => Some(&ended.authorization),
@@ -242,7 +244,7 @@ impl Aggregate for Grant {
     fn evolve(self, fact: Fact<'_, Event>) -> Self {
         match (self, fact.event) {
             (Self::Absent, Event::LoginSucceeded(login)) => Self::Live(Box::new(Live {
-                authorization: login.clone(),
+                authorization: Arc::new(login.clone()),
                 tokens: Tokens::None,
                 access_tokens_expire_at: None,
             })),

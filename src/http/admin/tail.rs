@@ -154,7 +154,7 @@ impl Tail {
                 () = stopping.cancelled() => return,
                 () = self.sender.closed() => return,
                 _ = heartbeats.tick() => self.beat().await,
-                () = progress.wait_for_read_model(self.next.saturating_add(1)) => self.step().await,
+                () = progress.read_model_reached(self.next.saturating_add(1)) => self.step().await,
             };
             if outcome.is_err() {
                 return;
