@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::Timestamp;
 use crate::event::{Correlation, DecodeError, Event};
-use crate::id::{ApiKeyId, ClientId, EventId, GrantId, OperatorId, SubjectId};
+use crate::id::{ApiKeyId, ClientId, EventId, GrantId, OperatorId, ProxyId, SubjectId};
 
 /// Everything about an event but what happened and where in the log it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,8 +136,12 @@ struct Writing<'a> {
     schema: u16,
     recorded_at: Timestamp,
     actor: Actor,
-    #[serde(flatten)]
-    correlation: Correlation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy_id: Option<ProxyId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<ClientId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<SubjectId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<Uuid>,
     data: &'a Event,
@@ -155,7 +159,7 @@ struct Reading<'a> {
     schema: u16,
     recorded_at: Timestamp,
     actor: Actor,
-    proxy_id: Option<crate::id::ProxyId>,
+    proxy_id: Option<ProxyId>,
     client_id: Option<ClientId>,
     subject: Option<SubjectId>,
     request_id: Option<Uuid>,
@@ -187,7 +191,9 @@ pub fn encode(envelope: &Envelope, event: &Event, commitment: Option<&str>) -> V
         schema: event.schema(),
         recorded_at: envelope.recorded_at,
         actor: envelope.actor,
-        correlation: envelope.correlation,
+        proxy_id: envelope.correlation.proxy_id,
+        client_id: envelope.correlation.client_id,
+        subject: envelope.correlation.subject,
         request_id: envelope.request_id,
         data: event,
         commitment,

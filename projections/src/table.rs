@@ -70,12 +70,14 @@ pub(crate) enum StepError {
 }
 
 /// Rows beyond this are read again when they are needed again.
-const ROWS_KEPT_MAX: usize = if cfg!(test) { 2 } else { 100_000 };
+const ROWS_KEPT_MAX: usize = if cfg!(test) { 2 } else { 10_000 };
 
 /// A projection's rows on their way to the file: read once, folded in memory, written once per
 /// transaction however many events touched them.
 pub(crate) struct Table<P: Projection> {
     rows: HashMap<P::Key, Kept<P::Row>>,
+    /// The keys of the rows that changed since the last flush.
+    changed: Vec<P::Key>,
     memo: P::Memo,
 }
 
@@ -88,6 +90,7 @@ impl<P: Projection> Default for Table<P> {
     fn default() -> Self {
         Self {
             rows: HashMap::new(),
+            changed: Vec::new(),
             memo: P::Memo::default(),
         }
     }
@@ -105,9 +108,11 @@ impl<P: Projection> Table<P> {
             }
             return Ok(());
         }
-        let kept = self.kept(db, key)?;
+        let kept = self.kept(db, key.clone())?;
         kept.row = P::fold(kept.row.take(), seen);
-        kept.changed = true;
+        if !std::mem::replace(&mut kept.changed, true) {
+            self.changed.push(key);
+        }
         Ok(())
     }
 
@@ -118,17 +123,16 @@ impl<P: Projection> Table<P> {
 
     /// Writes what changed.
     pub fn flush(&mut self, db: &Connection) -> rusqlite::Result<()> {
-        let mut changed: Vec<_> = self
-            .rows
-            .iter_mut()
-            .filter(|(_, kept)| kept.changed)
-            .collect();
-        changed.sort_unstable_by_key(|(key, _)| *key);
-        for (key, kept) in changed {
-            if let Some(row) = &kept.row {
-                P::store(db, &mut self.memo, key, row)?;
-            }
+        // In the order of the keys, which for most tables is the order of the pages.
+        self.changed.sort_unstable();
+        for key in self.changed.drain(..) {
+            let Some(kept) = self.rows.get_mut(&key) else {
+                continue;
+            };
             kept.changed = false;
+            if let Some(row) = &kept.row {
+                P::store(db, &mut self.memo, &key, row)?;
+            }
         }
         if self.rows.len() > ROWS_KEPT_MAX {
             self.rows.clear();
