@@ -11,6 +11,8 @@ mod authorize;
 mod callback;
 mod crash;
 mod every_endpoint;
+mod expired;
+mod limits;
 mod metadata;
 mod refresh;
 mod register;

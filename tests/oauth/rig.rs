@@ -1,7 +1,7 @@
 //! A server, a scripted provider that logs everybody in at once, and a proxy.
 
 use serde_json::{Value, json};
-use support::{Answer, Browser, Client, Params, Pkce, Proxy, Server, Tokens};
+use support::{Answer, Browser, Client, Params, Pkce, Proxy, Server, Setup, Tokens};
 
 use crate::fake_provider::{CLIENT_ID, CLIENT_SECRET, FakeProvider};
 
@@ -18,7 +18,12 @@ impl Rig {
 
     /// A rig whose proxy has these `oauth_proxy_*` members.
     pub async fn with(config: Value) -> Self {
-        let server = Server::start().await;
+        Self::on(Server::setup(), config).await
+    }
+
+    /// A rig whose server is set up differently, too.
+    pub async fn on(setup: Setup, config: Value) -> Self {
+        let server = setup.start().await;
         let provider = FakeProvider::start().await;
         let id = server
             .add_provider(&json!({

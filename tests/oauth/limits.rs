@@ -1,0 +1,97 @@
+//! Floods: too many requests of one address are turned away, and told when to come again.
+
+use serde_json::json;
+use support::{Answer, Browser, Params, Pkce, Server};
+
+use crate::rig::{Rig, plain_http, refused};
+
+const LIMIT: usize = 3;
+
+async fn limited(key: &str) -> Rig {
+    let setup = Server::setup().env(&format!("GRANTLOG_LIMITS__{key}"), &LIMIT.to_string());
+    Rig::on(setup, json!({"oauth_proxy_require_consent": false})).await
+}
+
+fn is_turned_away(answer: Answer) {
+    let wait: u64 = answer.header("retry-after").parse().expect("seconds");
+    assert!((1..=60).contains(&wait));
+    refused(answer, 429, "slow_down");
+}
+
+#[tokio::test]
+async fn registrations() {
+    let rig = limited("REGISTRATIONS_PER_MINUTE").await;
+    for _ in 0..LIMIT {
+        rig.client().await;
+    }
+    let before = rig.server.events("type=client.registered").await.len();
+    for _ in 0..LIMIT {
+        is_turned_away(rig.proxy.try_register(&support::public_client()).await);
+    }
+    // A forwarding header of a stranger makes no new address.
+    let spoofed = plain_http()
+        .post(format!("{}/register", rig.proxy.issuer))
+        .header("x-forwarded-for", "198.51.100.7")
+        .header("forwarded", "for=198.51.100.7")
+        .json(&support::public_client());
+    is_turned_away(Answer::read(spoofed.send().await.expect("an answer")).await);
+    let after = rig.server.events("type=client.registered").await.len();
+    assert_eq!((before, after), (LIMIT, LIMIT));
+}
+
+#[tokio::test]
+async fn authorizations() {
+    let rig = limited("AUTHORIZATIONS_PER_MINUTE").await;
+    let client = rig.client().await;
+    let url = client.authorize_url(&client.authorization(&Pkce::rfc7636()));
+    let ask = async || {
+        let sent = plain_http().get(&url).send().await.expect("an answer");
+        Answer::read(sent).await
+    };
+    for _ in 0..LIMIT {
+        ask().await.expect(303);
+    }
+    is_turned_away(ask().await);
+}
+
+#[tokio::test]
+async fn token_requests_of_all_kinds_together() {
+    let rig = limited("TOKENS_PER_MINUTE").await;
+    let client = rig.proxy.register(support::confidential_client()).await;
+    let nothing = client.authenticated(Params::new([("token", "x")]));
+    let refresh = nothing
+        .clone()
+        .with("grant_type", "refresh_token")
+        .with("refresh_token", "gw_refresh_x");
+    refused(rig.token(&refresh).await, 400, "invalid_grant");
+    rig.proxy.post("revoke", &nothing).await.expect(200);
+    rig.proxy.post("introspect", &nothing).await.expect(200);
+    for endpoint in ["token", "revoke", "introspect"] {
+        is_turned_away(rig.proxy.post(endpoint, &refresh).await);
+    }
+}
+
+/// Guessing a secret counts against the client, too.
+#[tokio::test]
+async fn one_limit_leaves_the_others_alone() {
+    let rig = limited("TOKENS_PER_MINUTE").await;
+    let client = rig.client().await;
+    for _ in 0..=LIMIT {
+        client.refresh("gw_refresh_x").await;
+    }
+    is_turned_away(client.refresh("gw_refresh_x").await);
+    rig.client().await;
+    let params = client.authorization(&Pkce::rfc7636());
+    let page = client
+        .authorize(&mut Browser::new(), &params, support::ALICE)
+        .await;
+    assert!(page.param("code").is_some(), "{}", page.url);
+    // What was turned away is on record, once a minute and cause.
+    let refusals = rig.server.events("type=request.refused").await;
+    assert!(
+        refusals
+            .iter()
+            .any(|event| event["data"]["cause"] == "rate_limited"),
+        "{refusals:#?}"
+    );
+}
