@@ -26,7 +26,7 @@ pub struct AuthenticatedClient {
 ///
 /// # Errors
 /// `invalid_request` if it authenticates in two ways at once, `invalid_client` if it is not who
-/// it says.
+/// it says, `slow_down` if its address or itself asks too often.
 pub async fn authenticate(
     shared: &Shared,
     terms: &ProxyTerms,
@@ -34,6 +34,7 @@ pub async fn authenticate(
     form: &Form,
     context: &Context,
 ) -> Result<AuthenticatedClient, OAuthError> {
+    shared.rates.token(context.ip)?;
     let (client_id, credentials) = presented(headers, form)?;
     let id: ClientId = client_id.parse().map_err(|_| Denial::Unknown)?;
     let known = shared.app.state::<Client>(id).await?;
@@ -46,6 +47,7 @@ pub async fn authenticate(
                 .clone()
         }
     };
+    shared.rates.client(id)?;
     Ok(AuthenticatedClient { id, registration })
 }
 

@@ -5,6 +5,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 
+use domain::id::ClientId;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use super::error::{Code, OAuthError};
@@ -25,7 +26,7 @@ pub struct Rates {
     registrations: Option<DefaultKeyedRateLimiter<IpAddr>>,
     authorizations: Option<DefaultKeyedRateLimiter<IpAddr>>,
     tokens_by_address: Option<DefaultKeyedRateLimiter<IpAddr>>,
-    tokens_by_client: Option<DefaultKeyedRateLimiter<u64>>,
+    tokens_by_client: Option<DefaultKeyedRateLimiter<ClientId>>,
 }
 
 impl Rates {
@@ -61,17 +62,20 @@ impl Rates {
         check(self.authorizations.as_ref(), ip.map(block))
     }
 
-    /// Counts a request with client authentication.
+    /// Counts a request with client authentication, before anything is known of the client.
     ///
     /// # Errors
     /// There have been too many.
-    pub fn token(&self, ip: Option<IpAddr>, client_id: Option<&str>) -> Result<(), OAuthError> {
-        check(self.tokens_by_address.as_ref(), ip.map(block))?;
-        let client = client_id.map(|id| {
-            use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-            BuildHasherDefault::<DefaultHasher>::default().hash_one(id)
-        });
-        check(self.tokens_by_client.as_ref(), client)
+    pub fn token(&self, ip: Option<IpAddr>) -> Result<(), OAuthError> {
+        check(self.tokens_by_address.as_ref(), ip.map(block))
+    }
+
+    /// Counts a request of a client that is who it says: nobody else uses up what is its own.
+    ///
+    /// # Errors
+    /// There have been too many.
+    pub fn client(&self, client_id: ClientId) -> Result<(), OAuthError> {
+        check(self.tokens_by_client.as_ref(), Some(client_id))
     }
 
     /// Forgets whoever has not asked for a while.

@@ -30,7 +30,6 @@ pub async fn revoke(
         let terms = shared.proxy(&proxy)?;
         let form = Form::parse(&headers, &body)?;
         let token = form.required("token")?;
-        shared.rates.token(context.ip, form.get("client_id"))?;
         let client = authenticate(&shared, &terms, &headers, &form, &context).await?;
         let context = context.by(Actor::Client(client.id));
         if let Some(grant_id) = grant_of(&shared, token).await? {

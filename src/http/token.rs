@@ -45,7 +45,6 @@ pub async fn token(
         let terms = shared.proxy(&proxy)?;
         let form = Form::parse(&headers, &body)?;
         let grant_type = grant_type(&form)?;
-        shared.rates.token(context.ip, form.get("client_id"))?;
         let client = authenticate(&shared, &terms, &headers, &form, &context).await?;
         if !client.registration.metadata.allows(grant_type) {
             return Err(OAuthError::new(
