@@ -171,6 +171,7 @@ impl Stop {
             code,
             message,
             detail: None,
+            again: None,
             request_id: context.request_id,
         }
         .into_response()
@@ -185,6 +186,7 @@ pub(super) fn unavailable(error: &Unavailable, context: &Context) -> Response {
         code: "temporarily_unavailable",
         message: "This cannot be done right now. Please try again in a moment.",
         detail: None,
+        again: None,
         request_id: context.request_id,
     };
     let mut response = page.into_response();

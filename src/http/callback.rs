@@ -15,13 +15,13 @@ use domain::grant::{Authorize, Command, FailLogin, Grant, Rule};
 use domain::id::{ProviderId, SubjectId};
 use domain::subject::{self, Subject};
 
-use super::Shared;
 use super::authorize::{
     LOGIN_PURPOSE, Outcome, Transaction, login_error_code, redirect, unavailable,
 };
 use super::cookies::{STEP_S, Step};
 use super::pages::ErrorPage;
 use super::request::Caller;
+use super::{Shared, restart};
 use crate::app::{Context, ExecuteError, ProxyTerms, RefusedRequest, Unavailable};
 use crate::federation::{self, Login, LoginFailure};
 use crate::tokens::code::Code;
@@ -53,6 +53,10 @@ pub async fn callback(
     if provider.parse() != Ok(transaction.provider_id) {
         return refuse(&shared, Some(&transaction), &context, Wrong::Provider);
     }
+    // Before the browser is looked at: by now it has dropped the cookie, too.
+    if (context.now - transaction.step_at).num_seconds() > STEP_S {
+        return expired(&shared, &transaction, &context).await;
+    }
     if !Step::Login.is_bound(transaction.grant_id, &headers, transaction.browser) {
         return refuse(&shared, Some(&transaction), &context, Wrong::Browser);
     }
@@ -64,9 +68,6 @@ pub async fn callback(
     let Some(terms) = terms else {
         return refuse(&shared, Some(&transaction), &context, Wrong::Proxy);
     };
-    if (context.now - transaction.step_at).num_seconds() > STEP_S {
-        return expired(&shared, &transaction, &context).await;
-    }
     let (code, iss, error) = (parameter("code"), parameter("iss"), parameter("error"));
     let callback = federation::Callback {
         code: code.as_deref(),
@@ -374,7 +375,7 @@ fn refuse(
         Wrong::Expired => (
             StatusCode::BAD_REQUEST,
             "login_took_too_long",
-            "The login took too long. Please start again in the application.",
+            "The login took too long. Please start again, here or in the application.",
         ),
         Wrong::Answer(failure) => (
             StatusCode::BAD_REQUEST,
@@ -382,6 +383,9 @@ fn refuse(
             "The provider's answer cannot be trusted. Please start again.",
         ),
     };
+    let again = transaction
+        .filter(|_| matches!(wrong, Wrong::Expired))
+        .map(|transaction| restart::url(&shared.urls, &transaction.request));
     let correlation = transaction.map_or_else(Correlation::default, |transaction| Correlation {
         proxy_id: Some(transaction.request.proxy_id),
         client_id: Some(transaction.request.client_id),
@@ -398,6 +402,7 @@ fn refuse(
         code: "invalid_request",
         message,
         detail: None,
+        again: again.as_deref(),
         request_id: context.request_id,
     }
     .into_response()

@@ -10,12 +10,12 @@ use axum::response::{IntoResponse, Response};
 use domain::event::Correlation;
 use domain::grant::{Command, DenyConsent, Grant};
 
-use super::Shared;
 use super::authorize::{CONSENT_PURPOSE, Outcome, Transaction, redirect, to_provider, unavailable};
 use super::cookies::{STEP_S, Step};
 use super::form::Form;
 use super::pages::ErrorPage;
 use super::request::Caller;
+use super::{Shared, restart};
 use crate::app::{Context, ExecuteError, ProxyTerms, RefusedRequest};
 use crate::tokens::sealed;
 
@@ -35,7 +35,7 @@ pub async fn decide(
     };
     let (transaction, approves) = match read(&shared, &terms, &headers, &body, &context) {
         Ok(read) => read,
-        Err(cause) => return refuse(&shared, &terms, &context, cause),
+        Err(refused) => return refuse(&shared, &terms, &context, &refused),
     };
     let mut response = if approves {
         to_provider(&shared, &terms, transaction.clone(), &context).await
@@ -53,9 +53,9 @@ fn read(
     headers: &HeaderMap,
     body: &[u8],
     context: &Context,
-) -> Result<(Transaction, bool), &'static str> {
+) -> Result<(Transaction, bool), Refused> {
     if !is_same_origin(shared, headers) {
-        return Err("cross_site_consent");
+        return Err("cross_site_consent".into());
     }
     let form = Form::parse(headers, body).map_err(|_| "malformed_consent")?;
     let sealed_transaction = form.get("transaction").ok_or("malformed_consent")?;
@@ -65,18 +65,34 @@ fn read(
     if transaction.request.proxy_id != terms.id
         || transaction.provider_id != terms.proxy.settings.provider_id
     {
-        return Err("consent_for_another_proxy");
+        return Err("consent_for_another_proxy".into());
     }
     if (context.now - transaction.step_at).num_seconds() > STEP_S {
-        return Err("consent_expired");
+        return Err(Refused {
+            cause: "consent_expired",
+            again: Some(restart::url(&shared.urls, &transaction.request)),
+        });
     }
     if !Step::Consent.is_bound(transaction.grant_id, headers, transaction.browser) {
-        return Err("consent_from_another_browser");
+        return Err("consent_from_another_browser".into());
     }
     match form.get("decision") {
         Some("approve") => Ok((transaction, true)),
         Some("deny") => Ok((transaction, false)),
-        Some(_) | None => Err("malformed_consent"),
+        Some(_) | None => Err("malformed_consent".into()),
+    }
+}
+
+/// Why a decision does not count.
+struct Refused {
+    cause: &'static str,
+    /// Where the person may start again, if that helps.
+    again: Option<String>,
+}
+
+impl From<&'static str> for Refused {
+    fn from(cause: &'static str) -> Self {
+        Self { cause, again: None }
     }
 }
 
@@ -121,10 +137,10 @@ async fn deny(
     }
 }
 
-fn refuse(shared: &Shared, terms: &ProxyTerms, context: &Context, cause: &'static str) -> Response {
+fn refuse(shared: &Shared, terms: &ProxyTerms, context: &Context, why: &Refused) -> Response {
     let refused = RefusedRequest {
         endpoint: "consent",
-        cause,
+        cause: why.cause,
         correlation: Correlation {
             proxy_id: Some(terms.id),
             ..Correlation::default()
@@ -137,6 +153,7 @@ fn refuse(shared: &Shared, terms: &ProxyTerms, context: &Context, cause: &'stati
         message: "This decision did not come from the page you were shown, or came too late. \
                   Please start again in the application.",
         detail: None,
+        again: why.again.as_deref(),
         request_id: context.request_id,
     }
     .into_response()

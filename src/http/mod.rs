@@ -17,6 +17,7 @@ mod pages;
 mod rates;
 pub(crate) mod register;
 pub mod request;
+mod restart;
 mod revoke;
 mod shared;
 mod strict_json;

@@ -35,6 +35,8 @@ pub struct ErrorPage<'a> {
     pub message: &'a str,
     /// Something of the request that helps, shown as inert text.
     pub detail: Option<&'a str>,
+    /// Where the person may start again.
+    pub again: Option<&'a str>,
     /// Finds the events of this request.
     pub request_id: Option<Uuid>,
 }
@@ -48,6 +50,7 @@ impl IntoResponse for ErrorPage<'_> {
                 h1 { "This did not work" }
                 p { (self.message) }
                 @if let Some(detail) = self.detail { p { code { (detail) } } }
+                @if let Some(again) = self.again { p { a href=(again) { "Start again" } } }
                 p { "Error " code { (self.code) } }
             },
         );

@@ -36,13 +36,15 @@ async fn a_state_older_than_ten_minutes_ends_on_a_page_that_leads_on() {
     let mut browser = Browser::new();
     let mut late: Url = browser.open(&url, &callback).await.url;
     let pairs: Vec<(String, String)> = late.query_pairs().into_owned().collect();
-    late.query_pairs_mut().clear().extend_pairs(pairs.iter().map(|(name, value)| {
-        let value = match name.as_str() {
-            "state" => older(&rig, "login", value, 11),
-            _ => value.clone(),
-        };
-        (name, value)
-    }));
+    late.query_pairs_mut()
+        .clear()
+        .extend_pairs(pairs.iter().map(|(name, value)| {
+            let value = match name.as_str() {
+                "state" => older(&rig, "login", value, 11),
+                _ => value.clone(),
+            };
+            (name, value)
+        }));
     // The browser has dropped its cookie by then; one that kept it is told the same.
     for browser in [&mut Browser::new(), &mut browser] {
         let page = browser.open(late.as_str(), REDIRECT_URI).await;
