@@ -16,6 +16,7 @@ mod refusals;
 mod revocations;
 mod stamp;
 mod streams;
+mod under_way;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,6 +34,7 @@ pub use refusals::{Refusals, RefusedRequest, record as record_refusals};
 pub use revocations::Revocations;
 pub use stamp::Context;
 pub use streams::Stored;
+pub use under_way::UnderWay;
 
 use stamp::Place;
 use streams::{Slot, Streams};
@@ -50,6 +52,8 @@ pub struct App {
     pub directory: Directory,
     /// Grants that were revoked while their access tokens still live, following the log.
     pub revocations: Revocations,
+    /// Clients that somebody is authorizing at this node.
+    pub under_way: UnderWay,
     /// Refused requests on their way to the log.
     pub refusals: Refusals,
     /// How far this node has followed the log.
@@ -98,6 +102,7 @@ impl App {
             vault,
             directory: Directory::default(),
             revocations: Revocations::default(),
+            under_way: UnderWay::default(),
             refusals: Refusals::default(),
             progress: Progress::default(),
             streams: Streams::default(),

@@ -134,6 +134,10 @@ pub async fn authorize(
             return redirect(&shared, &terms, &target, Outcome::Error(error_code(rule)));
         }
     };
+    if registration.first_authorized_at.is_none() {
+        let client = registration.client_id;
+        shared.app.under_way.begin(client, context.now);
+    }
     let wants_consent =
         terms.proxy.settings.require_consent || request.prompt.contains(&Prompt::Consent);
     let transaction = begin(&terms, request, &context, wants_consent);

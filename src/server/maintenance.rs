@@ -25,6 +25,7 @@ pub async fn run(shared: Shared, unused_client_hours: u32) {
         let now = clock::now();
         shared.rates.prune();
         shared.app.revocations.prune(now);
+        shared.app.under_way.prune(now);
         if let Err(error) = shared.app.vault.prepare(now).await {
             tracing::warn!(%error, "keys could not be prepared");
         }
@@ -45,6 +46,9 @@ async fn expire_unused(shared: &Shared, now: Timestamp, hours: u32) {
         Err(error) => return tracing::warn!(%error, "unused clients could not be listed"),
     };
     for client in clients {
+        if shared.app.under_way.contains(client, now) {
+            continue;
+        }
         let command = Command::Expire { registered_before };
         let context = Context::system(now);
         if let Err(error) = shared
@@ -54,5 +58,98 @@ async fn expire_unused(shared: &Shared, now: Timestamp, hours: u32) {
         {
             tracing::debug!(%client, %error, "an unused client was kept");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use domain::client;
+    use domain::client::metadata::ClientMetadata;
+    use domain::entry::Actor;
+    use domain::id::{ClientId, ProxyId};
+    use domain::secret::SecretHash;
+
+    use super::*;
+    use crate::config::{Config, Sources};
+
+    fn config(folder: &std::path::Path) -> Config {
+        let environment = BTreeMap::from([(
+            "GRANTLOG_STORE__DATA_DIR".to_owned(),
+            folder.to_str().unwrap().to_owned(),
+        )]);
+        Config::resolve(Sources {
+            flags: &BTreeMap::new(),
+            environment: &environment,
+            file: None,
+            read: &|_| Err(std::io::Error::other("no files here")),
+        })
+        .unwrap()
+    }
+
+    async fn register(shared: &Shared, now: Timestamp) -> ClientId {
+        let id = ClientId(clock::event_id().0);
+        let metadata = serde_json::json!({"redirect_uris": ["http://localhost/cb"]});
+        let token = SecretHash::of("token");
+        let command = Command::Register(Box::new(client::Register {
+            client_id: id,
+            proxy_id: ProxyId(1),
+            metadata: ClientMetadata::parse(&metadata, &Default::default()).unwrap(),
+            secret: client::Secret {
+                hash: token,
+                expires_at: None,
+            },
+            registration_token: token,
+        }));
+        let context = Context::system(now).by(Actor::Client(id));
+        assert!(
+            shared
+                .app
+                .create::<Client>(id, command, &context)
+                .await
+                .is_ok()
+        );
+        id
+    }
+
+    #[tokio::test]
+    async fn unused_clients_expire_and_those_in_use_or_under_way_do_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let (shared, follower, _) = super::super::assemble(&config).await.unwrap();
+        let then = clock::now();
+        let [unused, used, under_way] = [
+            register(&shared, then).await,
+            register(&shared, then).await,
+            register(&shared, then).await,
+        ];
+        let context = Context::system(then);
+        let first = Command::RecordFirstAuthorization;
+        let first = shared.app.execute::<Client>(used, first, &context);
+        assert!(first.await.is_ok());
+        let later = then + TimeDelta::hours(25);
+        let young = register(&shared, later - TimeDelta::hours(23)).await;
+        let started = later - TimeDelta::minutes(19);
+        shared.app.under_way.begin(under_way, started);
+        shared.app.read_model_is_current().await.unwrap();
+
+        expire_unused(&shared, later, 24).await;
+        let is_there = async |client| {
+            let state = shared.app.fresh::<Client>(client).await.unwrap();
+            state.registration().is_some()
+        };
+        assert!(!is_there(unused).await);
+        for client in [used, under_way, young] {
+            assert!(is_there(client).await, "{client}");
+        }
+        // A second look finds the one that nobody answered in time, and records nothing twice.
+        let head = shared.app.log.head();
+        shared.app.read_model_is_current().await.unwrap();
+        expire_unused(&shared, later + TimeDelta::minutes(5), 24).await;
+        assert!(!is_there(under_way).await);
+        assert_eq!(shared.app.log.head(), head + 1);
+        shared.app.log.close().await;
+        follower.end().await;
     }
 }
