@@ -82,6 +82,10 @@ pub async fn callback(
             }
             Err(Failure::Store(error)) => return unavailable(&error, &context),
         };
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        // Nothing was answered: whoever reloads is still the same browser.
+        return response;
+    }
     let cookie = Step::Login.release(transaction.grant_id);
     response.headers_mut().append(header::SET_COOKIE, cookie);
     response

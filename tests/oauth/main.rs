@@ -18,3 +18,4 @@ mod refresh;
 mod register;
 mod rig;
 mod token;
+mod unwritable;

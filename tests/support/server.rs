@@ -43,6 +43,7 @@ pub struct Server {
 pub struct Setup {
     env: Vec<(String, String)>,
     config: Option<String>,
+    disk_can_fill: bool,
 }
 
 impl Setup {
@@ -57,6 +58,13 @@ impl Setup {
     #[must_use]
     pub fn config(mut self, toml: &str) -> Self {
         self.config = Some(toml.to_owned());
+        self
+    }
+
+    /// Lets the test fill the server's disk, see [`Server::fill_disk`].
+    #[must_use]
+    pub fn disk_can_fill(mut self) -> Self {
+        self.disk_can_fill = true;
         self
     }
 
@@ -85,7 +93,7 @@ impl Setup {
         let env = defaults.map(|(name, value)| (name.to_owned(), value));
         let setup = Self {
             env: env.into_iter().chain(self.env).collect(),
-            config: self.config,
+            ..self
         };
         let mut server = Server {
             child: setup.serve(folder.path()),
@@ -126,7 +134,16 @@ impl Setup {
     }
 
     fn command(&self, folder: &Path) -> Command {
-        let mut command = grantlog(folder);
+        let mut command = if self.disk_can_fill {
+            // Without its signal, a file that may not grow is a write that fails.
+            let mut shell = clean("sh".as_ref(), folder);
+            shell
+                .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+                .arg(binary());
+            shell
+        } else {
+            grantlog(folder)
+        };
         command.arg("serve");
         if self.config.is_some() {
             command.args(["--config", "grantlog.toml"]);
@@ -175,6 +192,22 @@ impl Server {
     pub async fn start_again(&mut self) {
         self.child = self.setup.serve(self.folder.path());
         self.wait_until_ready().await;
+    }
+
+    /// Makes every write to a file fail, or no more; for a server that was
+    /// [set up](Setup::disk_can_fill) so.
+    pub async fn fill_disk(&self, full: bool) {
+        let id = self.child.id().expect("the server runs").to_string();
+        let limit = if full {
+            "--fsize=0:unlimited"
+        } else {
+            "--fsize=unlimited"
+        };
+        let limited = Command::new("prlimit")
+            .args(["--pid", &id, limit])
+            .status()
+            .await;
+        assert!(limited.expect("prlimit runs").success(), "{limit}");
     }
 
     /// Its temporary folder; the data folder is `data` in it.
@@ -355,7 +388,11 @@ pub(crate) fn loopback_client() -> reqwest::Client {
 
 /// The binary under test, in `folder`, with nothing of this process's environment.
 fn grantlog(folder: &Path) -> Command {
-    let mut command = Command::new(binary());
+    clean(&binary(), folder)
+}
+
+fn clean(program: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(program);
     command
         .current_dir(folder)
         .env_clear()
