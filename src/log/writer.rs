@@ -142,9 +142,8 @@ impl<B: Backend> Writer<B> {
                     self.append(batch);
                 }
                 Taken::Nothing => {
-                    let settled = self.backend.settle(0, 0);
-                    if let Ok(settled) = settled.inspect_err(|why| self.ailing(why)) {
-                        self.advance(settled.head);
+                    if let Err(why) = self.recover() {
+                        self.ailing(&why);
                     }
                 }
                 Taken::Closed => return,
@@ -155,6 +154,9 @@ impl<B: Backend> Writer<B> {
     /// Writes and answers appends in one commit. Where that fails by the fault of perhaps one of them, each half gets its own
     /// try, so that the others do not fail with it.
     fn append(&mut self, mut batch: Vec<Submitted>) {
+        if let Err(why) = self.recover() {
+            return self.refuse(batch, &why);
+        }
         match self.write(&batch) {
             Written::Done(decisions) => answer(batch, &decisions),
             Written::NotBegun(why) => self.refuse(batch, &why),
@@ -166,6 +168,16 @@ impl<B: Backend> Writer<B> {
             }
             Written::InDoubt(decisions, why) => self.resolve(batch, &decisions, &why),
         }
+    }
+
+    /// A store that failed proves itself before it is given anything, so that nobody else's append
+    /// comes into doubt.
+    fn recover(&mut self) -> Result<(), StoreError> {
+        if !self.healthy.load(Ordering::Acquire) {
+            let settled = self.backend.settle(0, 0)?;
+            self.advance(settled.head);
+        }
+        Ok(())
     }
 
     fn write(&mut self, batch: &[Submitted]) -> Written {
