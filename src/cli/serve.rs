@@ -75,6 +75,8 @@ fn log_to_stderr(default: &str) {
     };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Complaining on stderr that stderr cannot be written would panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     // A second start in one process keeps the first one's choice.
     let _ = if std::io::stderr().is_terminal() {
