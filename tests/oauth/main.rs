@@ -17,5 +17,6 @@ mod metadata;
 mod refresh;
 mod register;
 mod rig;
+mod shutdown;
 mod token;
 mod unwritable;

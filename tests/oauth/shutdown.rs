@@ -1,0 +1,118 @@
+//! Told to stop while everybody is asking: what was answered is on record, and the end comes soon.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use support::{Client, Tokens};
+use tokio::task::JoinHandle;
+
+use crate::rig::{Rig, plain_http};
+
+const CONNECTIONS: usize = 32;
+/// Twice what requests in flight are given.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Refreshes until the server is gone: the newest token, how often, and whether an answer was torn.
+fn refreshing(
+    client: Client,
+    mut newest: String,
+    stopping: Arc<AtomicBool>,
+) -> JoinHandle<(String, usize, bool)> {
+    tokio::spawn(async move {
+        let (http, mut count) = (plain_http(), 0);
+        loop {
+            let url = format!("{}/token", client.proxy.issuer);
+            let form = [
+                ("grant_type", "refresh_token"),
+                ("refresh_token", newest.as_str()),
+                ("client_id", client.id.as_str()),
+            ];
+            let Ok(answer) = http.post(url).form(&form).send().await else {
+                assert!(stopping.load(Ordering::Acquire), "gone before its time");
+                return (newest, count, false);
+            };
+            let status = answer.status();
+            let Ok(body) = answer.json::<serde_json::Value>().await else {
+                return (newest, count, true);
+            };
+            match status.as_u16() {
+                200 => {
+                    newest = body["refresh_token"].as_str().expect("a token").to_owned();
+                    count += 1;
+                }
+                503 => assert!(stopping.load(Ordering::Acquire), "{body}"),
+                _ => panic!("{status} {body}"),
+            }
+        }
+    })
+}
+
+/// Reads a tail to its end.
+async fn tail(rig: &Rig) -> JoinHandle<bool> {
+    let opened = plain_http()
+        .get(format!("{}/api/v1/events/stream", rig.server.url))
+        .bearer_auth(&rig.server.admin_token)
+        .send()
+        .await
+        .expect("a stream")
+        .error_for_status()
+        .expect("a stream");
+    tokio::spawn(async move { opened.bytes().await.is_ok() })
+}
+
+#[tokio::test]
+async fn every_answer_that_was_given_is_on_record() {
+    let mut rig = Rig::start().await;
+    let client = rig.client().await;
+    let stopping = Arc::new(AtomicBool::new(false));
+    let tails = [tail(&rig).await, tail(&rig).await];
+    let mut workers = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let tokens = rig.log_in(&client).await;
+        workers.push(refreshing(client.clone(), tokens.refresh, stopping.clone()));
+    }
+    let filter = "type=grant.refresh_token_rotated";
+    while rig.server.events(filter).await.len() < 200 {}
+    stopping.store(true, Ordering::Release);
+    let began = Instant::now();
+    rig.server.stop().await;
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    for tail in tails {
+        assert!(tail.await.expect("no panic"), "a tail was torn");
+    }
+    let ended = join_all(workers).await;
+    rig.server.start_again().await;
+    let mut refreshed = 0;
+    for worker in ended {
+        let (newest, count, torn) = worker.expect("no panic");
+        assert!(!torn, "an answer was torn");
+        refreshed += count;
+        let next = Tokens::of(&client.refresh(&newest).await.expect(200));
+        client.refresh(&next.refresh).await.expect(200);
+    }
+    let recorded: usize = rig.server.list("/api/v1/grants").await.len();
+    assert_eq!(recorded, CONNECTIONS);
+    let rotations = count(&rig, filter).await;
+    assert_eq!(
+        rotations,
+        refreshed + 2 * CONNECTIONS,
+        "each answer has its event"
+    );
+    assert!(!rig.server.log().contains("panicked"));
+}
+
+/// All events that pass, page after page.
+async fn count(rig: &Rig, filter: &str) -> usize {
+    let (mut count, mut next) = (0, String::new());
+    loop {
+        let path = format!("/api/v1/events?{filter}&limit=1000{next}");
+        let page = rig.server.get(&path).await.expect(200).json();
+        count += page["data"].as_array().expect("rows").len();
+        match page["next"].as_str() {
+            Some(cursor) => next = format!("&cursor={cursor}"),
+            None => return count,
+        }
+    }
+}
