@@ -58,7 +58,13 @@ pub async fn callback(
         return expired(&shared, &transaction, &context).await;
     }
     if !Step::Login.is_bound(transaction.grant_id, &headers, transaction.browser) {
-        return refuse(&shared, Some(&transaction), &context, Wrong::Browser);
+        // The cookie ends with the answer: who goes back to an answered login is no stranger.
+        let wrong = match shared.app.state::<Grant>(transaction.grant_id).await {
+            Ok(known) if *known == Grant::Absent => Wrong::Browser,
+            Ok(_) => Wrong::AlreadyAnswered,
+            Err(error) => return unavailable(&error, &context),
+        };
+        return refuse(&shared, Some(&transaction), &context, wrong);
     }
     let terms = shared
         .app
