@@ -177,11 +177,15 @@ async fn listen(stdout: ChildStdout, link: Arc<Link>) {
     link.heard.send_modify(|heard| heard.has_ended = true);
 }
 
-/// Chromium reads descriptor 3 and writes descriptor 4; the shell lays the pipes there.
+/// Chromium, or its twin under another name, reads descriptor 3 and writes descriptor 4.
+const START: &str = r#"
+for browser in chromium google-chrome chromium-browser; do
+  command -v "$browser" >/dev/null && exec "$browser" "$@" 3<&0 4>&1 </dev/null >/dev/null 2>&1
+done"#;
+
 fn command(profile: &TempDir) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", r#"exec "$@" 3<&0 4>&1 </dev/null >/dev/null 2>&1"#]);
-    command.args(["sh", "chromium", "--headless", "--remote-debugging-pipe"]);
+    command.args(["-c", START, "sh", "--headless", "--remote-debugging-pipe"]);
     command.arg(format!("--user-data-dir={}", profile.path().display()));
     command.args([
         // Pages come from the tests alone, and Chromium's sandbox refuses to run as root.
