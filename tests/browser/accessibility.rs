@@ -8,24 +8,32 @@ use serde_json::{Value, json};
 use crate::rig::{Rig, request};
 use crate::tab::Tab;
 
-/// axe-core, by Deque: the rules of WCAG that a program can check.
-async fn is_accessible(tab: &Tab) {
+/// Checks a page on a screen of 320 pixels, in light and dark, with axe-core by Deque: the rules
+/// of WCAG that a program can check.
+pub async fn is_accessible(tab: &Tab) {
+    let small = json!({ "width": 320, "height": 480, "deviceScaleFactor": 1, "mobile": true });
+    tab.call("Emulation.setDeviceMetricsOverride", small).await;
+    let width = tab.evaluate("document.documentElement.scrollWidth").await;
+    assert_eq!(width, 320, "it scrolls sideways");
     let axe = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/node_modules/axe-core");
     let axe = std::fs::read_to_string(axe.join("axe.min.js"));
     tab.evaluate(&axe.expect("axe-core is there: run scripts/test, which installs it"))
         .await;
-    let violations = "axe.run().then(result => result.violations.map(violation =>
-        [violation.id, violation.help, violation.nodes.map(node => node.failureSummary)]))";
-    assert_eq!(tab.evaluate(violations).await, json!([]));
-}
-
-async fn shown_in(tab: &Tab, scheme: &str) {
-    let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-    tab.call(
-        "Emulation.setEmulatedMedia",
-        json!({ "features": features }),
-    )
-    .await;
+    for scheme in ["light", "dark"] {
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        tab.call(
+            "Emulation.setEmulatedMedia",
+            json!({ "features": features }),
+        )
+        .await;
+        // The browser's own background is not in any style, where axe-core looks for it.
+        let findings = "document.documentElement.style.background = 'Canvas';
+            axe.run().then(({ violations, incomplete }) => [...violations, ...incomplete].map(
+                ({ id, nodes }) => [id, nodes.map(node => [node.html, node.failureSummary])]))";
+        assert_eq!(tab.evaluate(findings).await, json!([]), "in {scheme}");
+    }
+    assert_eq!(tab.evaluate("document.documentElement.lang").await, "en");
+    assert_ne!(tab.evaluate("document.title").await, "");
 }
 
 /// Consent for a client with the longest of everything, and an error.
@@ -40,21 +48,12 @@ async fn pages(rig: &Rig) -> [String; 2] {
 }
 
 #[tokio::test]
-async fn pages_are_accessible_in_light_and_dark_and_fit_a_small_screen() {
+async fn pages_are_accessible() {
     let rig = Rig::start().await;
     let mut tab = rig.chromium.tab().await;
-    let small = json!({ "width": 320, "height": 480, "deviceScaleFactor": 1, "mobile": true });
-    tab.call("Emulation.setDeviceMetricsOverride", small).await;
     for page in pages(&rig).await {
         tab.open(&page).await;
-        let width = tab.evaluate("document.documentElement.scrollWidth").await;
-        assert_eq!(width, 320, "{page}");
-        for scheme in ["light", "dark"] {
-            shown_in(&tab, scheme).await;
-            is_accessible(&tab).await;
-        }
-        assert_eq!(tab.evaluate("document.documentElement.lang").await, "en");
-        assert_ne!(tab.evaluate("document.title").await, "");
+        is_accessible(&tab).await;
     }
 }
 

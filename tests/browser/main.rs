@@ -8,6 +8,7 @@
 
 mod accessibility;
 mod chromium;
+mod demo;
 mod flows;
 mod forgery;
 mod hostile;

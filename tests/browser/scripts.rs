@@ -44,13 +44,15 @@ fn mcp_call(token: &str) -> Value {
             "accept": "application/json, text/event-stream",
             "mcp-protocol-version": "2025-11-25",
             "mcp-session-id": "a-session",
+            "mcp-method": "ping",
+            "mcp-name": "ping",
             "last-event-id": "1",
         },
     })
 }
 
 /// From the first refusal to the metadata of the authorization server (RFC 9728, RFC 8414).
-async fn discover(tab: &Tab, mcp_url: &str) -> Value {
+pub async fn discover(tab: &Tab, mcp_url: &str) -> Value {
     let refused = fetch(tab, mcp_url, &mcp_call("")).await;
     assert_eq!(refused["status"], 401, "{refused}");
     let challenge = refused["headers"]["www-authenticate"].as_str().unwrap();
@@ -65,7 +67,7 @@ async fn discover(tab: &Tab, mcp_url: &str) -> Value {
     fetch(tab, &metadata, &version).await["body"].clone()
 }
 
-async fn register(tab: &Tab, metadata: &Value, redirect_uri: &str) -> String {
+pub async fn register(tab: &Tab, metadata: &Value, redirect_uri: &str) -> String {
     let registration = |uri: &str| {
         let body = json!({
             "client_name": "Inspector", "redirect_uris": [uri],
@@ -86,26 +88,18 @@ async fn register(tab: &Tab, metadata: &Value, redirect_uri: &str) -> String {
     text(&registered["body"], "client_id").to_owned()
 }
 
-/// Leaves the page for consent and login, and comes back to it with a code.
-async fn authorize(rig: &Rig, tab: &mut Tab, client_id: &str, redirect_uri: &str) -> String {
+pub fn request(metadata: &Value, mcp_url: &str, client_id: &str, redirect_uri: &str) -> String {
     let params = Params::new([
         ("response_type", "code"),
         ("client_id", client_id),
         ("redirect_uri", redirect_uri),
         ("code_challenge", &Pkce::rfc7636().challenge),
         ("code_challenge_method", "S256"),
-        ("resource", &rig.proxy.mcp_url),
+        ("resource", mcp_url),
         ("prompt", "consent"),
     ]);
-    tab.open(&format!(
-        "{}/authorize?{}",
-        rig.proxy.issuer,
-        params.encode()
-    ))
-    .await;
-    tab.click(ALLOW).await;
-    rig.log_in(tab).await;
-    param(&tab.loaded(redirect_uri).await, "code")
+    let endpoint = text(metadata, "authorization_endpoint");
+    format!("{endpoint}?{}", params.encode())
 }
 
 /// As the MCP inspector does it.
@@ -118,7 +112,11 @@ async fn a_page_on_localhost_is_a_whole_client() {
     tab.open(&rig.site.at("localhost", "/")).await;
     let metadata = discover(&tab, mcp_url).await;
     let client_id = register(&tab, &metadata, &redirect_uri).await;
-    let code = authorize(&rig, &mut tab, &client_id, &redirect_uri).await;
+    tab.open(&request(&metadata, mcp_url, &client_id, &redirect_uri))
+        .await;
+    tab.click(ALLOW).await;
+    rig.log_in(&mut tab).await;
+    let code = param(&tab.loaded(&redirect_uri).await, "code");
 
     let token_endpoint = text(&metadata, "token_endpoint");
     let exchange = |verifier: &str| {
