@@ -92,8 +92,10 @@ pub async fn callback(
         // Nothing was answered: whoever reloads is still the same browser.
         return response;
     }
-    let cookie = Step::Login.release(transaction.grant_id);
-    response.headers_mut().append(header::SET_COOKIE, cookie);
+    for step in [Step::Consent, Step::Login] {
+        let cookie = step.release(transaction.grant_id);
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
     response
 }
 

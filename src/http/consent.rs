@@ -37,14 +37,12 @@ pub async fn decide(
         Ok(read) => read,
         Err(refused) => return refuse(&shared, &terms, &context, &refused),
     };
-    let mut response = if approves {
-        to_provider(&shared, &terms, transaction.clone(), &context).await
+    // The cookie stays: a button that is pressed again while the next page is slow decides again.
+    if approves {
+        to_provider(&shared, &terms, transaction, &context).await
     } else {
         deny(&shared, &terms, &transaction, &context).await
-    };
-    let cookie = Step::Consent.release(transaction.grant_id);
-    response.headers_mut().append(header::SET_COOKIE, cookie);
-    response
+    }
 }
 
 fn read(

@@ -22,6 +22,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Longer agents are cut: they are told by strangers and kept for ever.
 const USER_AGENT_BYTES_MAX: usize = 256;
 
+const A_YEAR_OF_TLS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
 /// The circumstances of a request, before anybody is authenticated.
 #[derive(Clone, Debug)]
 pub struct Caller(pub Context);
@@ -38,7 +40,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// Gives each request its id and circumstances, and each answer the id and `nosniff`.
+/// Gives each request its id and circumstances, and each answer the id, `nosniff` and, where the
+/// public address is https, the promise to stay so (RFC 6797).
 pub async fn identify(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
     let request_id = clock::event_id().0;
     let peer = request
@@ -58,6 +61,9 @@ pub async fn identify(State(shared): State<Shared>, mut request: Request, next: 
     request.extensions_mut().insert(Caller(context));
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
+    if shared.urls.server.starts_with("https://") {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, A_YEAR_OF_TLS);
+    }
     headers.insert(X_REQUEST_ID, request_id_value(request_id));
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,

@@ -1,7 +1,9 @@
 //! The whole way through consent and login, and what people do on it.
 
+use std::net::TcpListener;
+
 use serde_json::json;
-use support::{Client, Pkce, Tokens};
+use support::{Client, Pkce, Tokens, public_client};
 use url::Url;
 
 use crate::rig::{ALLOW, REFUSE, Rig, param, request};
@@ -139,6 +141,36 @@ async fn two_tabs_finish_their_own_flows() {
         let answer = tab.loaded(&client.redirect_uri).await;
         is_good(client, &answer, name).await;
     }
+}
+
+/// People press again where nothing seems to happen, here because the provider is slow.
+#[tokio::test]
+async fn pressing_a_button_again_decides_the_same() {
+    let rig = Rig::start().await;
+    // Connections are made, and nobody answers.
+    let slow = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let slow = format!("http://{}/", slow.local_addr().unwrap());
+    let provider = json!({
+        "name": "slow", "type": "oauth2", "client_id": "us", "client_secret": "a secret of ours",
+        "authorization_url": slow, "token_url": slow, "userinfo_url": slow,
+    });
+    let provider_id = rig.server.add_provider(&provider).await;
+    let config = json!({ "oauth_proxy_provider_id": provider_id });
+    let proxy = rig.server.add_proxy("http://127.0.0.1:9/mcp", config).await;
+    let mut metadata = public_client();
+    metadata["redirect_uris"] = json!([format!("{slow}callback")]);
+    let client = proxy.register(metadata).await;
+    for (button, goes_to) in [(ALLOW, &slow), (REFUSE, &client.redirect_uri)] {
+        let mut tab = rig.chromium.tab().await;
+        tab.open(&request(&client, "a state")).await;
+        let button = tab.middle(button).await;
+        for _ in 0..2 {
+            tab.click_at(&button).await;
+            tab.sent_to(goes_to).await;
+        }
+    }
+    let denied = rig.server.list("/api/v1/logins").await;
+    assert_eq!(denied.len(), 1, "{denied:#?}");
 }
 
 #[tokio::test]

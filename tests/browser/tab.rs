@@ -75,17 +75,25 @@ impl Tab {
 
     /// Clicks with the mouse on the middle of an element.
     pub async fn click(&self, selector: &str) {
+        self.click_at(&self.middle(selector).await).await;
+    }
+
+    /// Where the middle of an element is; not known while a new page is under way.
+    pub async fn middle(&self, selector: &str) -> Value {
         let middle = format!(
             "(() => {{ const element = document.querySelector({selector:?});
                 element.scrollIntoView({{ block: 'center' }});
                 const box = element.getBoundingClientRect();
                 return {{ x: box.x + box.width / 2, y: box.y + box.height / 2 }}; }})()"
         );
-        let middle = self.evaluate(&middle).await;
+        self.evaluate(&middle).await
+    }
+
+    pub async fn click_at(&self, place: &Value) {
         for kind in ["mousePressed", "mouseReleased"] {
             let event = json!({
                 "type": kind, "button": "left", "clickCount": 1,
-                "x": middle["x"], "y": middle["y"],
+                "x": place["x"], "y": place["y"],
             });
             self.call("Input.dispatchMouseEvent", event).await;
         }

@@ -17,6 +17,7 @@
 
 mod answer;
 mod browser;
+mod hostile;
 pub mod interop;
 mod oauth;
 mod page;
@@ -25,6 +26,7 @@ mod world;
 
 pub use answer::Answer;
 pub use browser::{ALICE, Browser, Person};
+pub use hostile::{HOSTILE, is_inert};
 pub use oauth::{Client, Params, Pkce, Proxy, Tokens, confidential_client, public_client};
 pub use page::{Form, Page};
 pub use server::{Server, Setup};
