@@ -22,4 +22,5 @@ mod register;
 mod rig;
 mod shutdown;
 mod token;
+mod traffic;
 mod unwritable;
