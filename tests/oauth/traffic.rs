@@ -39,7 +39,7 @@ async fn the_record_tells_what_happened() {
     for _ in 0..STEPS {
         world.step().await;
     }
-    world.is_what_the_record_tells().await;
+    world.agrees_with_the_record().await;
 }
 
 impl World {
@@ -171,7 +171,7 @@ impl World {
         }
     }
 
-    async fn is_what_the_record_tells(mut self) {
+    async fn agrees_with_the_record(mut self) {
         let expected: BTreeMap<String, bool> = self
             .grants
             .iter()
