@@ -16,6 +16,7 @@ pub mod http;
 pub mod investigation;
 pub mod keys;
 pub mod log;
+pub mod postgres;
 pub mod server;
 pub mod tokens;
 pub mod vault;

@@ -21,6 +21,7 @@ mod hostile;
 pub mod interop;
 mod oauth;
 mod page;
+pub mod postgres;
 mod server;
 mod world;
 
