@@ -24,10 +24,11 @@
 //!   and [`Log::healthy`] is false until then.
 //!
 //! # Who may call
-//! Everything here may be called from any number of threads and tasks. One process writes to a log at a time (a second one is
-//! refused when it opens it); any number may read. The log never changes or removes an entry, and has no function that could.
+//! Everything here may be called from any number of threads and tasks. One process writes to an embedded log at a time (a
+//! second one is refused when it opens it), any number to one in PostgreSQL; any number may read. The log never changes or removes an entry, and has no function that could.
 
 mod open;
+pub mod postgres;
 mod queue;
 mod readers;
 mod sqlite;
@@ -38,10 +39,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 pub use open::{migrations, open as open_sqlite};
+pub use postgres::{PostgresBackend, open as open_postgres};
 pub use queue::{Pending, QUEUE_LIMIT};
 pub use readers::Readers;
 pub use sqlite::SqliteBackend;
@@ -51,7 +54,11 @@ pub use types::{
 };
 pub use writer::{Backend, CommitError, Row, Settled};
 
+use postgres::Follower;
 use queue::{Job, Queue};
+
+/// A store that has not been heard for so long is away.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// How a log is opened for writing.
 #[derive(Debug, Clone, Copy)]
@@ -66,8 +73,10 @@ pub struct Log(Arc<Inner>);
 
 /// The readers go first when this is dropped, so that the writer closes the last connection and can fold the WAL away.
 struct Inner {
-    readers: Arc<Readers>,
+    readers: Readers,
     head: watch::Sender<u64>,
+    /// Where others write, too.
+    follower: Option<Follower>,
     writer: Option<WriterThread>,
 }
 
@@ -97,10 +106,33 @@ impl Log {
     /// # Errors
     /// There is no log, its schema is not this program's, or it cannot be read.
     pub fn open_read_only(path: &Path) -> Result<Self, OpenError> {
-        let readers = open::open_read_only(path)?;
+        Self::reading(open::open_read_only(path)?)
+    }
+
+    /// Opens the log in the PostgreSQL database at `url` for writing, which any number of processes may do at once; creates
+    /// it where it is missing. Blocks the thread meanwhile.
+    ///
+    /// # Errors
+    /// The URL is not one, the server cannot be reached or refuses, the log needs a migration that `options` does not allow,
+    /// is newer than this program, or cannot be read and written.
+    pub fn open_postgres(url: &str, options: Options) -> Result<Self, OpenError> {
+        let (backend, readers) = postgres::open(url, options)?;
+        Self::over(backend, readers)
+    }
+
+    /// Opens the log in the PostgreSQL database at `url` for reading only. Blocks the thread meanwhile.
+    ///
+    /// # Errors
+    /// The URL is not one, the server cannot be reached or refuses, or the schema is not this program's.
+    pub fn open_postgres_read_only(url: &str) -> Result<Self, OpenError> {
+        Self::reading(postgres::open_read_only(url)?)
+    }
+
+    fn reading(readers: Readers) -> Result<Self, OpenError> {
         let (head, _) = watch::channel(readers.head()?);
         Ok(Self(Arc::new(Inner {
-            readers: Arc::new(readers),
+            follower: readers.follow(&head),
+            readers,
             head,
             writer: None,
         })))
@@ -131,7 +163,8 @@ impl Log {
             .map_err(|e| StoreError::new(format_args!("cannot start the writer thread: {e}")))?;
         let thread = Some(thread);
         Ok(Self(Arc::new(Inner {
-            readers: Arc::new(readers),
+            follower: readers.follow(&head),
+            readers,
             head,
             writer: Some(WriterThread {
                 queue,
@@ -183,8 +216,7 @@ impl Log {
     /// # Errors
     /// See [`ReadError`].
     pub async fn read_stream(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
-        let stream = stream.to_owned();
-        self.read(move |readers| readers.read_stream(&stream)).await
+        self.0.readers.read_stream(stream).await
     }
 
     /// At most `limit` entries from position `from` on, without gaps; empty at the end of the log.
@@ -192,9 +224,7 @@ impl Log {
     /// # Errors
     /// See [`ReadError`].
     pub async fn read_after(&self, from: u64, limit: usize) -> Result<Vec<StoredEntry>, ReadError> {
-        let entries = self
-            .read(move |readers| readers.read_after(from, limit))
-            .await?;
+        let entries = self.0.readers.read_after(from, limit, self.head()).await?;
         self.seen(&entries);
         Ok(entries)
     }
@@ -204,7 +234,7 @@ impl Log {
     /// # Errors
     /// See [`ReadError`].
     pub fn read_stream_blocking(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
-        self.0.readers.read_stream(stream)
+        self.0.readers.read_stream_blocking(stream)
     }
 
     /// [`Log::read_after`] for a thread outside the runtime.
@@ -216,7 +246,10 @@ impl Log {
         from: u64,
         limit: usize,
     ) -> Result<Vec<StoredEntry>, ReadError> {
-        let entries = self.0.readers.read_after(from, limit)?;
+        let entries = self
+            .0
+            .readers
+            .read_after_blocking(from, limit, self.head())?;
         self.seen(&entries);
         Ok(entries)
     }
@@ -235,10 +268,20 @@ impl Log {
         *self.0.head.borrow()
     }
 
-    /// Whether the last write to the store succeeded and appends are expected to; false for a log opened for reading only.
+    /// Whether the last write to the store succeeded, appends are expected to, and the store has been heard lately; false for
+    /// a log opened for reading only.
     pub fn healthy(&self) -> bool {
         let writer = self.0.writer.as_ref();
         writer.is_some_and(|writer| writer.healthy.load(Ordering::Acquire))
+            && self.silent_for() < SILENCE
+    }
+
+    /// How long ago the store last said how many entries it has, so how old [`Log::head`] may be; zero for the embedded log.
+    pub fn silent_for(&self) -> Duration {
+        self.0
+            .follower
+            .as_ref()
+            .map_or(Duration::ZERO, Follower::silent_for)
     }
 
     /// Writes a consistent copy of the log to a new file at `path`, while appends go on.
@@ -248,11 +291,7 @@ impl Log {
     /// # Errors
     /// There is already something at `path`, or it cannot be written, or the log cannot be read.
     pub async fn backup_to(&self, path: &Path) -> Result<(), BackupError> {
-        let path = path.to_owned();
-        let readers = Arc::clone(&self.0.readers);
-        tokio::task::spawn_blocking(move || readers.backup_to(&path))
-            .await
-            .map_err(|e| ReadError::Unavailable(StoreError::new(e)))?
+        self.0.readers.backup_to(path).await
     }
 
     /// Takes no more appends, answers those already queued, and closes the store for writing.
@@ -273,23 +312,10 @@ impl Log {
         }
     }
 
-    async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Readers) -> Result<T, ReadError> + Send + 'static,
-    ) -> Result<T, ReadError> {
-        let readers = Arc::clone(&self.0.readers);
-        let permit = readers.permit().await;
-        tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            read(&readers)
-        })
-        .await
-        .map_err(|e| ReadError::Unavailable(StoreError::new(e)))?
-    }
-
-    /// Where nothing is written here, what was read is all that is known of the head.
+    /// Where others write, what was read is the latest that is known of the head.
     fn seen(&self, entries: &[StoredEntry]) {
-        if let (None, Some(last)) = (&self.0.writer, entries.last()) {
+        let alone = self.0.writer.is_some() && self.0.follower.is_none();
+        if let (false, Some(last)) = (alone, entries.last()) {
             self.0.head.send_if_modified(|head| {
                 let grown = last.position >= *head;
                 *head = (*head).max(last.position + 1);

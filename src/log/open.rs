@@ -2,17 +2,18 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::Options;
-use super::readers::Readers;
+use super::readers::{Readers, SqliteReaders};
 use super::sqlite::SqliteBackend;
 use super::types::{Migrations, OpenError, StoreError};
 
-const FILE: &str = "log.db";
+pub(super) const FILE: &str = "log.db";
 const LOCK: &str = "log.lock";
 const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/log/sqlite/0001_log.sql")];
 const APPLICATION_ID: i32 = 0x4772_6c67;
@@ -44,7 +45,8 @@ pub fn open(dir: &Path, options: Options) -> Result<(SqliteBackend, Readers), Op
     let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_CREATE)?;
     migrate(&mut connection).map_err(StoreError::from)?;
     let backend = SqliteBackend::new(connection, &path, lock);
-    Ok((backend, Readers::new(path, false)))
+    let readers = Readers::Sqlite(Arc::new(SqliteReaders::new(path, false)));
+    Ok((backend, readers))
 }
 
 /// Opens the log at `path` for reading, see [`Log::open_read_only`](super::Log::open_read_only).
@@ -62,14 +64,14 @@ pub fn open_read_only(path: &Path) -> Result<Readers, OpenError> {
     }
     let mut wal = path.clone().into_os_string();
     wal.push("-wal");
-    let (readers, applied) = match applied(&Readers::new(path.clone(), false)) {
-        Ok(applied) => (Readers::new(path, false), applied),
+    let (readers, applied) = match applied(&SqliteReaders::new(path.clone(), false)) {
+        Ok(applied) => (SqliteReaders::new(path, false), applied),
         // In a folder that cannot be written, SQLite needs to be told that the file stands still; with a WAL it does not.
         Err(error) => {
             if Path::new(&wal).exists() {
                 return Err(error);
             }
-            let still = Readers::new(path, true);
+            let still = SqliteReaders::new(path, true);
             let applied = applied(&still).map_err(|_| error)?;
             (still, applied)
         }
@@ -78,7 +80,7 @@ pub fn open_read_only(path: &Path) -> Result<Readers, OpenError> {
     match applied {
         _ if applied < known => Err(OpenError::NeedsMigration { applied, known }),
         _ if applied > known => Err(OpenError::TooNew { applied, known }),
-        _ => Ok(readers),
+        _ => Ok(Readers::Sqlite(Arc::new(readers))),
     }
 }
 
@@ -91,7 +93,7 @@ pub fn migrations(dir: &Path) -> Result<Migrations, OpenError> {
     let known = MIGRATIONS.len() as u32;
     // SQLite creates a database as an empty file.
     let applied = match fs::metadata(&path) {
-        Ok(file) if file.len() > 0 => applied(&Readers::new(path, false))?,
+        Ok(file) if file.len() > 0 => applied(&SqliteReaders::new(path, false))?,
         Ok(_) => 0,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
         Err(error) => return Err(io(&path, error)),
@@ -102,7 +104,7 @@ pub fn migrations(dir: &Path) -> Result<Migrations, OpenError> {
     Ok(Migrations { applied, known })
 }
 
-fn applied(readers: &Readers) -> Result<u32, OpenError> {
+fn applied(readers: &SqliteReaders) -> Result<u32, OpenError> {
     let (application, applied, tables) = readers.with(|connection| {
         Ok((
             connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))?,

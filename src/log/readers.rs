@@ -9,17 +9,117 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Transaction};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, watch};
 
 use super::open::keep_plans;
+use super::postgres::{self, Follower, PostgresReaders};
 use super::sqlite::unsigned;
 use super::types::{BackupError, ReadError, StoreError, StoredEntry};
 
 /// How many reads of tasks run at once, and how many connections are kept.
 const CONNECTIONS: usize = 8;
 
+/// The readers of one log, whichever store it is in.
+pub enum Readers {
+    /// A file, read on threads that may block.
+    Sqlite(Arc<SqliteReaders>),
+    /// A server, read without one.
+    Postgres(PostgresReaders),
+}
+
+impl Readers {
+    pub(super) fn head(&self) -> Result<u64, ReadError> {
+        match self {
+            Self::Sqlite(readers) => readers.head(),
+            Self::Postgres(readers) => readers.block_on(readers.head()),
+        }
+    }
+
+    pub(super) async fn read_stream(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
+        match self {
+            Self::Sqlite(readers) => {
+                let stream = stream.to_owned();
+                readers
+                    .run(move |readers| readers.read_stream(&stream))
+                    .await
+            }
+            Self::Postgres(readers) => readers.read_stream(stream).await,
+        }
+    }
+
+    /// `known` is how many entries there are at least; a file that shrinks is noticed by its own means.
+    pub(super) async fn read_after(
+        &self,
+        from: u64,
+        limit: usize,
+        known: u64,
+    ) -> Result<Vec<StoredEntry>, ReadError> {
+        match self {
+            Self::Sqlite(readers) => {
+                readers
+                    .run(move |readers| readers.read_after(from, limit))
+                    .await
+            }
+            Self::Postgres(readers) => readers.read_after(from, limit, known).await,
+        }
+    }
+
+    pub(super) fn read_stream_blocking(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
+        match self {
+            Self::Sqlite(readers) => readers.read_stream(stream),
+            Self::Postgres(readers) => readers.block_on(readers.read_stream(stream)),
+        }
+    }
+
+    pub(super) fn read_after_blocking(
+        &self,
+        from: u64,
+        limit: usize,
+        known: u64,
+    ) -> Result<Vec<StoredEntry>, ReadError> {
+        match self {
+            Self::Sqlite(readers) => readers.read_after(from, limit),
+            Self::Postgres(readers) => readers.block_on(readers.read_after(from, limit, known)),
+        }
+    }
+
+    /// Writes a consistent copy to `to`, as an embedded log.
+    pub(super) async fn backup_to(&self, to: &Path) -> Result<(), BackupError> {
+        let to = to.to_owned();
+        let copying = match self {
+            Self::Sqlite(readers) => {
+                let readers = Arc::clone(readers);
+                tokio::task::spawn_blocking(move || readers.backup_to(&to))
+            }
+            Self::Postgres(readers) => {
+                let readers = readers.clone();
+                tokio::task::spawn_blocking(move || postgres::copy_to(&readers, &to))
+            }
+        };
+        copying
+            .await
+            .map_err(|e| ReadError::Unavailable(StoreError::new(e)))?
+    }
+
+    /// Follows what others append, where others can.
+    pub(super) fn follow(&self, head: &watch::Sender<u64>) -> Option<Follower> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(readers) => Some(Follower::start(readers, head.clone())),
+        }
+    }
+
+    /// Closes the connections that nobody uses.
+    pub(super) fn rest(&self) {
+        match self {
+            Self::Sqlite(readers) => readers.rest(),
+            Self::Postgres(readers) => readers.rest(),
+        }
+    }
+}
+
 /// The readers of one log file.
-pub struct Readers {
+pub struct SqliteReaders {
     path: PathBuf,
     /// The file cannot change, and so needs neither WAL nor locks.
     still: bool,
@@ -27,7 +127,7 @@ pub struct Readers {
     permits: Arc<Semaphore>,
 }
 
-impl Readers {
+impl SqliteReaders {
     pub(super) fn new(path: PathBuf, still: bool) -> Self {
         Self {
             path,
@@ -41,10 +141,20 @@ impl Readers {
         &self.path
     }
 
-    /// Waits for a turn to read.
-    pub(super) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+    /// Waits for a turn, and reads on a thread that may block.
+    async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Self) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let readers = Arc::clone(self);
         // The semaphore is never closed.
-        Arc::clone(&self.permits).acquire_owned().await.ok()
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            read(&readers)
+        })
+        .await
+        .map_err(|e| ReadError::Unavailable(StoreError::new(e)))?
     }
 
     /// Closes the connections that nobody uses.
@@ -118,19 +228,7 @@ impl Readers {
             .to_str()
             .ok_or_else(|| failed(std::io::ErrorKind::InvalidFilename.into()))?;
         self.with(|connection| Ok(connection.execute("VACUUM INTO ?1", [name])?))?;
-        File::options()
-            .write(true)
-            .open(&partial)
-            .and_then(|file| file.sync_all())
-            .map_err(failed)?;
-        fs::rename(&partial, to).map_err(failed)?;
-        #[cfg(unix)]
-        if let Some(folder) = to.canonicalize().map_err(failed)?.parent() {
-            File::open(folder)
-                .and_then(|folder| folder.sync_all())
-                .map_err(failed)?;
-        }
-        Ok(())
+        place(&partial, to).map_err(failed)
     }
 
     /// Runs a read on a connection; one that failed is not used again.
@@ -173,6 +271,17 @@ impl Readers {
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Gives a finished file its name, durably.
+pub(super) fn place(partial: &Path, to: &Path) -> std::io::Result<()> {
+    File::options().write(true).open(partial)?.sync_all()?;
+    fs::rename(partial, to)?;
+    #[cfg(unix)]
+    if let Some(folder) = to.canonicalize()?.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn head(connection: &Connection) -> Result<u64, ReadError> {

@@ -56,7 +56,7 @@ impl SqliteBackend {
 }
 
 impl Backend for SqliteBackend {
-    fn begin(&mut self) -> Result<u64, StoreError> {
+    fn begin(&mut self, _: &[&str]) -> Result<u64, StoreError> {
         let connection = self.open()?;
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         head(connection)
@@ -230,9 +230,9 @@ mod tests {
     }
 
     impl Backend for Full {
-        fn begin(&mut self) -> Result<u64, StoreError> {
+        fn begin(&mut self, streams: &[&str]) -> Result<u64, StoreError> {
             self.limit()?;
-            self.backend.begin()
+            self.backend.begin(streams)
         }
         fn versions(&mut self, streams: &[&str]) -> Result<Vec<u64>, StoreError> {
             self.backend.versions(streams)

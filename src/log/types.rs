@@ -166,13 +166,31 @@ pub struct Migrations {
 
 /// What a store said when it failed: text for the operator, never for a client.
 #[derive(Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct StoreError(Arc<str>);
+#[error("{what}")]
+pub struct StoreError {
+    what: Arc<str>,
+    lost_race: bool,
+}
 
 impl StoreError {
     /// Takes the text of a failure.
     pub fn new(what: impl fmt::Display) -> Self {
-        Self(what.to_string().into())
+        let what = what.to_string().into();
+        let lost_race = false;
+        Self { what, lost_race }
+    }
+
+    /// A transaction that lost against another one: nothing of it is there, and beginning anew may succeed.
+    pub fn lost_race(what: impl fmt::Display) -> Self {
+        let lost_race = true;
+        Self {
+            lost_race,
+            ..Self::new(what)
+        }
+    }
+
+    pub(super) fn is_lost_race(&self) -> bool {
+        self.lost_race
     }
 }
 

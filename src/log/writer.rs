@@ -27,6 +27,9 @@ const IN_DOUBT_ATTEMPTS: u32 = 14;
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(800);
 
+/// How often appends are decided anew after a race lost against another writer; with the pauses between about 3 s.
+const RACES: u32 = 10;
+
 /// A store of entries, as the writer uses it: one transaction at a time, from one thread.
 ///
 /// The calls of a transaction are [`begin`](Self::begin), [`versions`](Self::versions), [`insert`](Self::insert),
@@ -35,19 +38,21 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(800);
 /// (reconnect, reopen).
 pub trait Backend: Send + 'static {
     /// Begins a transaction, takes the head row so that nobody else gets positions until it ends, and returns how many
-    /// entries there are.
+    /// entries there are. `streams` are those that [`versions`](Self::versions) will ask for, which a store that is far away
+    /// may answer along with this.
     ///
     /// # Errors
     /// The store cannot be written.
-    fn begin(&mut self) -> Result<u64, StoreError>;
+    fn begin(&mut self, streams: &[&str]) -> Result<u64, StoreError>;
 
-    /// How many entries each of `streams` has, in their order, as of this transaction.
+    /// How many entries each of `streams`, given to [`begin`](Self::begin), has, in their order, as of this transaction.
     ///
     /// # Errors
     /// The store cannot tell.
     fn versions(&mut self, streams: &[&str]) -> Result<Vec<u64>, StoreError>;
 
-    /// Adds rows with consecutive positions, beginning at the head, and moves the head behind them.
+    /// Adds rows with consecutive positions, beginning at the head, and moves the head behind them; perhaps only with
+    /// [`commit`](Self::commit).
     ///
     /// # Errors
     /// The store refuses them; nothing of the transaction is durable.
@@ -180,24 +185,43 @@ impl<B: Backend> Writer<B> {
         Ok(())
     }
 
+    /// Writes, and decides anew while another writer is in the way.
     fn write(&mut self, batch: &[Submitted]) -> Written {
-        let head = match self.begin() {
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..RACES {
+            match self.try_write(batch) {
+                Written::NotBegun(why) | Written::Failed(why) if why.is_lost_race() => {
+                    tracing::debug!(%why, "the appends are decided anew");
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                written => return written,
+            }
+        }
+        self.try_write(batch)
+    }
+
+    fn try_write(&mut self, batch: &[Submitted]) -> Written {
+        let mut streams: Vec<&str> = batch.iter().map(|s| s.append.stream.as_str()).collect();
+        streams.sort_unstable();
+        streams.dedup();
+        let head = match self.begin(&streams) {
             Ok(head) => head,
             Err(why) => {
                 self.backend.abandon();
                 return Written::NotBegun(why);
             }
         };
-        let written = self.fill(head, batch);
+        let written = self.fill(head, streams, batch);
         if matches!(written, Written::Failed(_)) {
             self.backend.abandon();
         }
         written
     }
 
-    fn begin(&mut self) -> Result<u64, StoreError> {
+    fn begin(&mut self, streams: &[&str]) -> Result<u64, StoreError> {
         let known = *self.head.borrow();
-        let head = self.backend.begin()?;
+        let head = self.backend.begin(streams)?;
         if head < known {
             let why = format_args!("it has {head} entries, {known} were there before");
             return Err(StoreError::new(why));
@@ -205,10 +229,7 @@ impl<B: Backend> Writer<B> {
         Ok(head)
     }
 
-    fn fill(&mut self, head: u64, batch: &[Submitted]) -> Written {
-        let mut streams: Vec<&str> = batch.iter().map(|s| s.append.stream.as_str()).collect();
-        streams.sort_unstable();
-        streams.dedup();
+    fn fill(&mut self, head: u64, streams: Vec<&str>, batch: &[Submitted]) -> Written {
         let versions = match self.backend.versions(&streams) {
             Ok(versions) => versions,
             Err(why) => return Written::Failed(why),

@@ -4,25 +4,31 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{STORES, append, read_all};
+use grantlog::log::Log;
+
+use super::{MIGRATE, STORES, Store, append, read_all, url};
 
 const DIR: &str = "GRANTLOG_TEST_CRASH_DIR";
+const URL: &str = "GRANTLOG_TEST_CRASH_URL";
 const ROUNDS: usize = 5;
 const SUBMITTERS: usize = 16;
 
 /// Not a test of its own: what the child process of the next one does, until it is killed.
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how the parent tells its child apart"
+)]
 fn crashing_child() {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "how the parent tells its child apart"
-    )]
     let Some(dir) = std::env::var_os(DIR) else {
         return;
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let log = STORES[0].open(Path::new(&dir));
+        let log = match std::env::var(URL) {
+            Ok(url) => Log::open_postgres(&url, MIGRATE).unwrap(),
+            Err(_) => Store::Sqlite.open(Path::new(&dir)),
+        };
         let first = log.head();
         let submitters: Vec<_> = (0..SUBMITTERS)
             .map(|submitter| {
@@ -47,12 +53,19 @@ fn crashing_child() {
 
 #[tokio::test]
 async fn what_a_killed_process_acknowledged_is_there() {
+    for store in STORES {
+        crash(store).await;
+    }
+}
+
+async fn crash(store: Store) {
     let dir = tempfile::tempdir().unwrap();
     let mut acknowledged: Vec<(usize, String)> = Vec::new();
     for round in 0..ROUNDS {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "crash::crashing_child", "--nocapture"])
             .env(DIR, dir.path())
+            .envs(matches!(store, Store::Postgres).then(|| (URL, url(dir.path()))))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -74,7 +87,7 @@ async fn what_a_killed_process_acknowledged_is_there() {
         assert!(!child.wait().unwrap().success());
         assert!(acks >= 40, "the child ended before it was killed");
 
-        let log = STORES[0].open(dir.path());
+        let log = store.open(dir.path());
         let all = read_all(&log).await;
         assert!(all.len().is_multiple_of(2), "an append is whole or absent");
         for (position, entry) in &acknowledged {

@@ -6,9 +6,7 @@ use std::path::Path;
 use grantlog::log::{AppendError, Log, Migrations, OpenError, Options, ReadError, migrations};
 use rusqlite::Connection;
 
-use super::{Store, append, read_all};
-
-const MIGRATE: Options = Options { migrate: true };
+use super::{MIGRATE, Store, append, read_all};
 
 async fn filled(dir: &Path, count: u64) {
     let log = Store::Sqlite.open(dir);

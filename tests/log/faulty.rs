@@ -164,8 +164,8 @@ impl<B: Backend> Faulty<B> {
 }
 
 impl<B: Backend> Backend for Faulty<B> {
-    fn begin(&mut self) -> Result<u64, StoreError> {
-        self.call(Call::Begin, B::begin)
+    fn begin(&mut self, streams: &[&str]) -> Result<u64, StoreError> {
+        self.call(Call::Begin, |inner| inner.begin(streams))
     }
 
     fn versions(&mut self, streams: &[&str]) -> Result<Vec<u64>, StoreError> {

@@ -3,40 +3,70 @@
 
 mod contract;
 mod crash;
+mod cutter;
 mod damage;
 mod faults;
 mod faulty;
 mod model;
+mod nodes;
+mod outages;
+mod tls;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use grantlog::log::{Append, Log, NewEntry, Options, StoredEntry, open_sqlite};
+use grantlog::log::{Append, Log, NewEntry, Options, StoredEntry, open_postgres, open_sqlite};
+use support::postgres::Database;
 
 use faulty::{Faults, Faulty};
 
 /// The stores the contract is run on.
-const STORES: [Store; 1] = [Store::Sqlite];
+const STORES: [Store; 2] = [Store::Sqlite, Store::Postgres];
+
+const MIGRATE: Options = Options { migrate: true };
 
 #[derive(Debug, Clone, Copy)]
 enum Store {
     Sqlite,
+    Postgres,
 }
 
 impl Store {
     fn open(self, at: &Path) -> Log {
         match self {
-            Self::Sqlite => Log::open(at, Options { migrate: true }).unwrap(),
+            Self::Sqlite => Log::open(at, MIGRATE).unwrap(),
+            Self::Postgres => Log::open_postgres(&url(at), MIGRATE).unwrap(),
         }
     }
 
     fn open_faulty(self, at: &Path, faults: &Faults) -> Log {
         match self {
             Self::Sqlite => {
-                let (backend, readers) = open_sqlite(at, Options { migrate: true }).unwrap();
+                let (backend, readers) = open_sqlite(at, MIGRATE).unwrap();
+                Log::over(Faulty::new(backend, faults), readers).unwrap()
+            }
+            Self::Postgres => {
+                let (backend, readers) = open_postgres(&url(at), MIGRATE).unwrap();
                 Log::over(Faulty::new(backend, faults), readers).unwrap()
             }
         }
     }
+}
+
+/// The database that belongs to a folder, so that a log is opened again by the same path on every store; it is free for
+/// others when the folder has gone.
+fn url(at: &Path) -> String {
+    static TAKEN: Mutex<Vec<(PathBuf, Database)>> = Mutex::new(Vec::new());
+    let mut taken = TAKEN.lock().unwrap();
+    taken.retain(|(folder, _)| folder.exists());
+    if let Some((_, database)) = taken.iter().find(|(folder, _)| folder == at) {
+        return database.url();
+    }
+    std::fs::create_dir_all(at).unwrap();
+    let database = Database::create();
+    let url = database.url();
+    taken.push((at.to_owned(), database));
+    url
 }
 
 fn append(stream: &str, expected: u64, entries: &[&str]) -> Append {

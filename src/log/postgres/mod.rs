@@ -1,0 +1,338 @@
+//! The shared store: PostgreSQL, or what speaks its protocol, with any number of nodes writing.
+//!
+//! # Why it is right
+//! - A transaction takes the row of `log_head` before it does anything else and holds it to its end. So transactions that
+//!   append are one after another, positions are handed out without gaps, and the next one begins only after the former is
+//!   visible: whoever sees a position sees all before it. Neither a transaction that is open elsewhere nor a sequence, a clock
+//!   or a transaction id has a part in it.
+//! - A conflict is found while the row is held, on a snapshot taken after that (`READ COMMITTED`); the primary key and the
+//!   unique (stream, version) would refuse what a store with weaker rules let through.
+//! - A commit whose answer is lost is settled by taking the same row over another connection. The transaction in doubt has
+//!   held it since before it wrote, and lets go only when it has committed or rolled back; so once the row is ours, what is
+//!   there is there, and what is not never will be, even if the `COMMIT` is still on its way to a server that has given up.
+//! - An engine may abort a transaction instead of making it wait (40001, 40P01): then nothing has happened, and the writer
+//!   decides anew.
+//! - Neither `LISTEN`/`NOTIFY` nor advisory locks are needed for any of this; a notification only makes others read sooner.
+//!
+//! # Round trips
+//! Two for a commit of any number of appends: one takes the row and reads the versions, one inserts and commits. The row is
+//! held from the middle of the first to the end of the second.
+
+mod copy;
+mod follow;
+mod open;
+mod readers;
+
+use futures_util::FutureExt;
+use futures_util::future::{join3, join4, join5};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row as Found};
+
+pub(super) use copy::copy_to;
+pub use follow::Follower;
+pub use open::{migrations, open, open_read_only};
+pub use readers::PostgresReaders;
+
+use super::types::{StoreError, StoredEntry};
+use super::writer::{Backend, CommitError, Row, Settled};
+use crate::postgres::{BEGIN_WRITE, Error, Lease, Postgres, within};
+
+/// A column of 512 usual entries is far below this; larger batches go in several statements.
+const STATEMENT_BYTES: usize = 16 << 20;
+
+const TAKE_HEAD: &str = "SELECT next FROM grantlog_log.log_head WHERE one = 1 FOR UPDATE";
+
+/// A statement of its own, after the row has been taken: within that one it would be answered from before the wait for it.
+const COUNT: &str = "SELECT coalesce(max(position) + 1, 0) FROM grantlog_log.entries";
+
+const VERSIONS: &str = "SELECT coalesce((SELECT e.version + 1 FROM grantlog_log.entries e \
+    WHERE e.stream = s.stream ORDER BY e.version DESC LIMIT 1), 0) \
+    FROM unnest($1::bytea[]) WITH ORDINALITY AS s (stream, n) ORDER BY s.n";
+
+const INSERT: &str = "INSERT INTO grantlog_log.entries (position, stream, version, entry, sealed) \
+    SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::bytea[], $5::bytea[])";
+
+const MOVE_HEAD: &str = "UPDATE grantlog_log.log_head SET next = next + $1 WHERE one = 1";
+
+const SETTLE: &str =
+    "UPDATE grantlog_log.log_head SET settled = settled + 1 WHERE one = 1 RETURNING next";
+
+const ENTRIES: &str = "SELECT position, stream, version, entry, sealed FROM grantlog_log.entries \
+    WHERE position >= $1 ORDER BY position LIMIT $2";
+
+const NOTIFY: &str = "NOTIFY grantlog_log";
+
+/// The writer's end of the shared store.
+pub struct PostgresBackend {
+    store: Postgres,
+    /// Kept from one transaction to the next; gone after a failure.
+    lease: Option<Lease>,
+    /// What `begin` learned for `versions`.
+    versions: Vec<u64>,
+    /// What `insert` leaves to `commit`.
+    columns: Vec<Columns>,
+}
+
+/// Rows on their way, as a statement takes them.
+#[derive(Default)]
+struct Columns {
+    positions: Vec<i64>,
+    streams: Vec<Vec<u8>>,
+    versions: Vec<i64>,
+    entries: Vec<Vec<u8>>,
+    sealed: Vec<Option<Vec<u8>>>,
+    bytes: usize,
+}
+
+impl PostgresBackend {
+    fn new(store: Postgres) -> Self {
+        Self {
+            store,
+            lease: None,
+            versions: Vec::new(),
+            columns: Vec::new(),
+        }
+    }
+}
+
+impl Backend for PostgresBackend {
+    fn begin(&mut self, streams: &[&str]) -> Result<u64, StoreError> {
+        let mut kept = self.lease.take();
+        loop {
+            let first_use = kept.is_none();
+            let begun = self.store.block_on(async {
+                let lease = match kept.take() {
+                    Some(lease) => lease,
+                    None => self.store.lease().await?,
+                };
+                let begun = begin(&lease, streams).await?;
+                Ok((lease, begun))
+            });
+            match begun {
+                // A connection that rested may have been cut meanwhile; nothing has begun.
+                Err(Error::Unreachable(_)) if !first_use => self.store.rest(),
+                Err(error) => return Err(error.into()),
+                Ok((lease, (head, count, versions))) => {
+                    self.lease = Some(lease);
+                    self.versions = versions;
+                    return whole(head, count);
+                }
+            }
+        }
+    }
+
+    fn versions(&mut self, _: &[&str]) -> Result<Vec<u64>, StoreError> {
+        Ok(std::mem::take(&mut self.versions))
+    }
+
+    fn insert(&mut self, rows: &[Row<'_>]) -> Result<(), StoreError> {
+        self.columns = Columns::of(rows);
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), CommitError> {
+        let columns = std::mem::take(&mut self.columns);
+        let Some(lease) = self.lease.take() else {
+            let why = StoreError::new("no transaction has begun");
+            return Err(CommitError::NotWritten(why));
+        };
+        let committed = self.store.block_on(commit(&lease, columns));
+        if committed.is_ok() {
+            // Sent behind the commit; its answer is not waited for, and an engine without it may say no.
+            let _ = lease.batch_execute(NOTIFY).now_or_never();
+        }
+        if !matches!(committed, Err(CommitError::Unknown(_))) {
+            self.lease = Some(lease);
+        }
+        committed
+    }
+
+    fn abandon(&mut self) {
+        self.columns.clear();
+        // Sent before whatever is asked next, which tells whether the connection is still good.
+        if let Some(lease) = &self.lease {
+            let _ = lease.batch_execute("ROLLBACK").now_or_never();
+        }
+    }
+
+    fn settle(&mut self, from: u64, count: usize) -> Result<Settled, StoreError> {
+        // Closed first, so that a transaction still open on it ends soon.
+        self.lease = None;
+        self.store.rest();
+        let (from, count) = (signed(from), signed(count as u64));
+        self.store.block_on(async {
+            let lease = self.store.lease().await?;
+            let settled = settle(&lease, from, count).await?;
+            self.lease = Some(lease);
+            Ok(settled)
+        })
+    }
+}
+
+/// Takes the row; the head, the count of entries, and how many each stream has.
+async fn begin(client: &Client, streams: &[&str]) -> Result<(u64, u64, Vec<u64>), Error> {
+    let names: Vec<&[u8]> = streams.iter().map(|stream| stream.as_bytes()).collect();
+    let answers = async {
+        let names = [(&names as _, Type::BYTEA_ARRAY)];
+        let (begun, head, count, versions) = join4(
+            client.batch_execute(BEGIN_WRITE),
+            client.query_typed(TAKE_HEAD, &[]),
+            client.query_typed(COUNT, &[]),
+            client.query_typed(VERSIONS, &names),
+        )
+        .await;
+        begun?;
+        Ok::<_, Error>((head?, count?, versions?))
+    };
+    let (head, count, versions) = within(answers).await?;
+    let versions = versions.iter().map(|row| unsigned(row, 0));
+    Ok((
+        unsigned(one(&head)?, 0)?,
+        unsigned(one(&count)?, 0)?,
+        versions.collect::<Result<_, _>>()?,
+    ))
+}
+
+/// Inserts and commits.
+async fn commit(client: &Client, mut columns: Vec<Columns>) -> Result<(), CommitError> {
+    let moved: usize = columns.iter().map(|columns| columns.positions.len()).sum();
+    let Some(last) = columns.pop() else {
+        return Err(CommitError::NotWritten(StoreError::new(
+            "there is nothing to insert",
+        )));
+    };
+    for columns in columns {
+        let inserted = within(columns.insert(client)).await;
+        inserted.map_err(|error| CommitError::NotWritten(error.into()))?;
+    }
+    let moved = [(&signed(moved as u64) as _, Type::INT8)];
+    let answers = async {
+        let (inserted, moved, committed) = join3(
+            last.insert(client),
+            client.execute_typed(MOVE_HEAD, &moved),
+            client.batch_execute("COMMIT"),
+        )
+        .await;
+        // In a transaction whose statement was refused, COMMIT rolls back and is no error.
+        inserted?;
+        moved?;
+        committed
+    };
+    within(answers).await.map_err(|error| {
+        let certain = matches!(error, Error::Refused { survived: true, .. })
+            && !error.is(&SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN);
+        if certain {
+            CommitError::NotWritten(error.into())
+        } else {
+            CommitError::Unknown(error.into())
+        }
+    })
+}
+
+/// Writes under the row, and reads.
+async fn settle(client: &Client, from: i64, count: i64) -> Result<Settled, StoreError> {
+    let range = [(&from as _, Type::INT8), (&count as _, Type::INT8)];
+    let answers = async {
+        let (begun, head, found, entries, committed) = join5(
+            client.batch_execute(BEGIN_WRITE),
+            client.query_typed(SETTLE, &[]),
+            client.query_typed(COUNT, &[]),
+            client.query_typed(ENTRIES, &range),
+            client.batch_execute("COMMIT"),
+        )
+        .await;
+        begun?;
+        let answers = (head?, found?, entries?);
+        committed?;
+        Ok::<_, Error>(answers)
+    };
+    let (head, found, entries) = within(answers).await?;
+    let head = whole(unsigned(one(&head)?, 0)?, unsigned(one(&found)?, 0)?)?;
+    let entries = entries.iter().map(stored_entry).collect::<Result<_, _>>()?;
+    Ok(Settled { head, entries })
+}
+
+/// The head row's count, which must be what the entries say.
+fn whole(next: u64, found: u64) -> Result<u64, StoreError> {
+    if next == found {
+        Ok(next)
+    } else {
+        let why = format_args!("damaged: the head is {next}, the entries end before {found}");
+        Err(StoreError::new(why))
+    }
+}
+
+impl Columns {
+    fn of(rows: &[Row<'_>]) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        for row in rows {
+            let bytes = row.stream.len() + row.entry.len() + row.sealed.map_or(0, <[u8]>::len);
+            if all
+                .last()
+                .is_none_or(|last| last.bytes + bytes > STATEMENT_BYTES)
+            {
+                all.push(Self::default());
+            }
+            let Some(columns) = all.last_mut() else {
+                continue;
+            };
+            columns.positions.push(signed(row.position));
+            columns.streams.push(row.stream.as_bytes().to_vec());
+            columns.versions.push(signed(row.version));
+            columns.entries.push(row.entry.to_vec());
+            columns.sealed.push(row.sealed.map(<[u8]>::to_vec));
+            columns.bytes += bytes;
+        }
+        all
+    }
+
+    async fn insert(&self, client: &Client) -> Result<u64, tokio_postgres::Error> {
+        let columns = [
+            (&self.positions as _, Type::INT8_ARRAY),
+            (&self.streams as _, Type::BYTEA_ARRAY),
+            (&self.versions as _, Type::INT8_ARRAY),
+            (&self.entries as _, Type::BYTEA_ARRAY),
+            (&self.sealed as _, Type::BYTEA_ARRAY),
+        ];
+        client.execute_typed(INSERT, &columns).await
+    }
+}
+
+fn stored_entry(row: &Found) -> Result<StoredEntry, Error> {
+    let stream = String::from_utf8(row.try_get(1)?);
+    Ok(StoredEntry {
+        position: unsigned(row, 0)?,
+        stream: stream
+            .map_err(|_| Error::Unexpected("a stream whose name is not UTF-8".to_owned()))?,
+        version: unsigned(row, 2)?,
+        entry: row.try_get(3)?,
+        sealed: row.try_get(4)?,
+    })
+}
+
+/// The head row, or a count.
+fn one(rows: &[Found]) -> Result<&Found, Error> {
+    let missing = || Error::Unexpected("no head of the log".to_owned());
+    rows.first().ok_or_else(missing)
+}
+
+fn unsigned(row: &Found, column: usize) -> Result<u64, Error> {
+    let value: i64 = row.try_get(column)?;
+    u64::try_from(value).map_err(|_| Error::Unexpected(format!("{value}, expected a count")))
+}
+
+/// No position is beyond what the store can hold, so what is asked there is not there either.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        if error.lost_race() {
+            Self::lost_race(error)
+        } else {
+            Self::new(error)
+        }
+    }
+}

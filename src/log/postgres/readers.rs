@@ -1,0 +1,193 @@
+//! Reading the shared store: every read is one transaction in one round trip, and checks what it returns against the promise
+//! of density as the embedded store's readers do.
+
+use futures_util::future::{join3, join4};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row};
+
+use super::super::types::{ReadError, StoreError, StoredEntry};
+use super::{ENTRIES, one, signed, stored_entry, unsigned};
+use crate::postgres::{BEGIN_READ, Error, Lease, Postgres, within};
+
+const HEAD: &str = "SELECT next FROM grantlog_log.log_head WHERE one = 1";
+
+const STREAM: &str = "SELECT position, stream, version, entry, sealed FROM grantlog_log.entries \
+    WHERE stream = $1 ORDER BY version";
+
+/// The readers of one shared log.
+#[derive(Clone)]
+pub struct PostgresReaders {
+    pub(super) store: Postgres,
+}
+
+impl PostgresReaders {
+    pub(super) fn new(store: Postgres) -> Self {
+        Self { store }
+    }
+
+    /// Closes the connections that nobody uses.
+    pub fn rest(&self) {
+        self.store.rest();
+    }
+
+    /// Runs a read on a thread that may be waited on.
+    pub fn block_on<T>(&self, read: impl Future<Output = T>) -> T {
+        self.store.block_on(read)
+    }
+
+    /// How many entries there are.
+    pub async fn head(&self) -> Result<u64, ReadError> {
+        let head = self.twice(|lease| async move {
+            let head = read_head(&lease).await?;
+            lease.release();
+            Ok(head)
+        });
+        Ok(head.await?)
+    }
+
+    /// All entries of one stream.
+    pub async fn read_stream(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
+        let name = stream.as_bytes().to_vec();
+        let rows = self
+            .twice(move |lease| read_stream(lease, name.clone()))
+            .await?;
+        let mut entries = Vec::with_capacity(rows.len());
+        for (row, expected) in rows.iter().zip(0..) {
+            let entry = stored_entry(row)?;
+            if entry.version != expected {
+                let found = entry.version;
+                return Err(ReadError::Corrupt {
+                    position: Some(entry.position),
+                    detail: format!("{stream} goes on with version {found}, expected {expected}"),
+                });
+            }
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    /// At most `limit` entries from position `from` on, of a log that is known to have at least `known`.
+    pub async fn read_after(
+        &self,
+        from: u64,
+        limit: usize,
+        known: u64,
+    ) -> Result<Vec<StoredEntry>, ReadError> {
+        let (first, count) = (signed(from), signed(limit as u64));
+        let (head, rows) = self
+            .twice(move |lease| read_after(lease, first, count))
+            .await?;
+        let corrupt = |position, detail| ReadError::Corrupt {
+            position: Some(position),
+            detail,
+        };
+        if head < known {
+            let detail = format!("it has {head} entries, {known} were there before");
+            return Err(corrupt(head, detail));
+        }
+        let mut entries = Vec::with_capacity(rows.len());
+        for (row, expected) in rows.iter().zip(from..) {
+            let entry = stored_entry(row).map_err(|error| corrupt(expected, error.to_string()))?;
+            if entry.position != expected {
+                let found = entry.position;
+                let detail = format!("there is no entry, the next is at {found}");
+                return Err(corrupt(expected, detail));
+            }
+            entries.push(entry);
+        }
+        let wanted = head.saturating_sub(from).min(limit as u64);
+        let found = entries.len() as u64;
+        if found < wanted {
+            return Err(corrupt(from + found, "there is no entry".to_owned()));
+        }
+        Ok(entries)
+    }
+
+    /// Reads, and once more if a connection that rested turns out to have been cut.
+    async fn twice<T, R>(
+        &self,
+        read: impl Fn(Lease) -> R + Send + Sync + 'static,
+    ) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        R: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let store = self.store.clone();
+        let reading = async move {
+            match read(store.lease().await?).await {
+                Err(Error::Unreachable(_)) => {
+                    store.rest();
+                    read(store.lease().await?).await
+                }
+                answer => answer,
+            }
+        };
+        self.store.spawn(reading).await
+    }
+}
+
+/// How many entries there are; one statement is a transaction by itself.
+pub(super) async fn read_head(client: &Client) -> Result<u64, Error> {
+    let head = within(client.query_typed(HEAD, &[])).await?;
+    unsigned(one(&head)?, 0)
+}
+
+async fn read_stream(lease: Lease, name: Vec<u8>) -> Result<Vec<Row>, Error> {
+    let answers = async {
+        let name = [(&name as _, Type::BYTEA)];
+        let (begun, rows, ended) = join3(
+            lease.batch_execute(BEGIN_READ),
+            lease.query_typed(STREAM, &name),
+            lease.batch_execute("COMMIT"),
+        )
+        .await;
+        begun?;
+        let rows = rows?;
+        ended?;
+        Ok::<_, Error>(rows)
+    };
+    let rows = within(answers).await?;
+    lease.release();
+    Ok(rows)
+}
+
+/// The head and what is at `first` and after it. The head is read first, so that all entries before it must be among those
+/// that are read then; there may be more.
+async fn read_after(lease: Lease, first: i64, count: i64) -> Result<(u64, Vec<Row>), Error> {
+    let answers = async {
+        let range = [(&first as _, Type::INT8), (&count as _, Type::INT8)];
+        let (begun, head, rows, ended) = join4(
+            lease.batch_execute(BEGIN_READ),
+            lease.query_typed(HEAD, &[]),
+            lease.query_typed(ENTRIES, &range),
+            lease.batch_execute("COMMIT"),
+        )
+        .await;
+        begun?;
+        let answers = (head?, rows?);
+        ended?;
+        Ok::<_, Error>(answers)
+    };
+    let (head, rows) = within(answers).await?;
+    lease.release();
+    Ok((unsigned(one(&head)?, 0)?, rows))
+}
+
+/// A store that answers wrongly is damaged; one that does not answer is unavailable.
+impl From<Error> for ReadError {
+    fn from(error: Error) -> Self {
+        let damaged = matches!(error, Error::Unexpected(_))
+            || error.is(&SqlState::DATA_CORRUPTED)
+            || error.is(&SqlState::INDEX_CORRUPTED);
+        if damaged {
+            let detail = error.to_string();
+            Self::Corrupt {
+                position: None,
+                detail,
+            }
+        } else {
+            Self::Unavailable(StoreError::new(error))
+        }
+    }
+}

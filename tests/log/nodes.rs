@@ -1,0 +1,279 @@
+//! Several nodes on one log in PostgreSQL: one order, one winner, nothing skipped.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use grantlog::log::{AppendError, Log, Migrations, OpenError, Options, ReadError, postgres};
+use grantlog::postgres::{BEGIN_WRITE, Postgres};
+use support::postgres::Database;
+
+use super::{MIGRATE, append, read_all};
+
+const NODES: usize = 4;
+
+fn nodes(database: &Database) -> Vec<Log> {
+    let open = |_| Log::open_postgres(&database.url(), MIGRATE).unwrap();
+    (0..NODES).map(open).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_node_sees_every_position_once_and_in_order_while_all_append() {
+    const SUBMITTERS: usize = 8;
+    const EACH: u64 = 25;
+    const TOTAL: usize = NODES * SUBMITTERS * EACH as usize;
+    let database = Database::create();
+    let nodes = nodes(&database);
+    let poller = |log: Log| async move {
+        let mut seen = Vec::new();
+        while seen.len() < TOTAL {
+            log.wait_past(seen.len() as u64).await;
+            let more = log.read_after(seen.len() as u64, 50).await.unwrap();
+            assert!(!more.is_empty(), "the head is past it");
+            seen.extend(more);
+        }
+        seen
+    };
+    let pollers: Vec<_> = nodes
+        .iter()
+        .cloned()
+        .map(|log| tokio::spawn(poller(log)))
+        .collect();
+    let submitter = |log: Log, stream: String| async move {
+        let mut positions = Vec::new();
+        for n in 0..EACH {
+            let appended = log.append(append(&stream, n, &["e"])).await.unwrap();
+            positions.push(appended.first_position);
+        }
+        positions
+    };
+    let submitters: Vec<_> = (0..NODES * SUBMITTERS)
+        .map(|n| tokio::spawn(submitter(nodes[n % NODES].clone(), format!("s{n}"))))
+        .collect();
+    let mut positions = HashSet::new();
+    for submitter in submitters {
+        let mine = submitter.await.unwrap();
+        assert!(mine.is_sorted());
+        positions.extend(mine);
+    }
+    assert_eq!(positions.len(), TOTAL);
+    let mut views = Vec::new();
+    for poller in pollers {
+        views.push(poller.await.unwrap());
+    }
+    for node in nodes {
+        assert!(views.iter().all(|view| view.len() == TOTAL));
+        let all = read_all(&node).await;
+        assert!(
+            views.iter().all(|view| *view == all),
+            "a node saw another log"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_nodes_racing_for_one_version_exactly_one_wins() {
+    let database = Database::create();
+    let nodes = nodes(&database);
+    for version in 0..20 {
+        let racers: Vec<_> = (0..NODES * 4)
+            .map(|n| {
+                let log = nodes[n % NODES].clone();
+                tokio::spawn(async move { log.append(append("s", version, &["mine"])).await })
+            })
+            .collect();
+        let mut won = 0;
+        for racer in racers {
+            match racer.await.unwrap() {
+                Ok(_) => won += 1,
+                Err(AppendError::Conflict { actual }) => assert_eq!(actual, version + 1),
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!(won, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_open_elsewhere_hides_nothing() {
+    let (here, elsewhere) = (Database::create(), Database::create());
+    let mut held = Vec::new();
+    for database in [&here, &elsewhere] {
+        database.run("CREATE TABLE public.other (x integer)");
+        let store = Postgres::new(&database.url(), 1).unwrap();
+        let open = store.lease().await.unwrap();
+        // With a transaction id, older than any that the log will use, and a snapshot.
+        open.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO other VALUES (1)")
+            .await
+            .unwrap();
+        held.push(open);
+    }
+    let nodes = nodes(&here);
+    for n in 0..20 {
+        let node = &nodes[n as usize % NODES];
+        let position = node
+            .append(append("s", n, &["e"]))
+            .await
+            .unwrap()
+            .first_position;
+        assert_eq!(position, n);
+        for reader in &nodes {
+            let read = reader.read_after(0, 100).await.unwrap();
+            assert_eq!(read.len() as u64, n + 1);
+        }
+    }
+    for open in held {
+        open.batch_execute("COMMIT").await.unwrap();
+    }
+}
+
+/// A node that stops in the middle of a transaction, or loses its network there.
+#[tokio::test]
+async fn a_node_that_stops_with_the_row_in_its_hands_holds_the_others_up_for_seconds_only() {
+    let database = Database::create();
+    let log = Log::open_postgres(&database.url(), MIGRATE).unwrap();
+    let store = Postgres::new(&database.url(), 1).unwrap();
+    let stopped = store.lease().await.unwrap();
+    stopped.batch_execute(BEGIN_WRITE).await.unwrap();
+    let take = "SELECT next FROM grantlog_log.log_head FOR UPDATE";
+    stopped.batch_execute(take).await.unwrap();
+    log.append(append("s", 0, &["e"])).await.unwrap();
+    assert!(
+        stopped.batch_execute("COMMIT").await.is_err(),
+        "the server has ended it"
+    );
+}
+
+/// Engines that abort where PostgreSQL waits, with a server whose defaults are others than the log needs.
+#[tokio::test]
+async fn a_transaction_that_loses_a_race_is_decided_anew() {
+    let database = Database::create();
+    let unusual =
+        "options=-c%20synchronous_commit%3Doff%20-c%20default_transaction_isolation%3Dserializable";
+    let log = Log::open_postgres(&format!("{}&{unusual}", database.url()), MIGRATE).unwrap();
+    database.run(
+        "CREATE SEQUENCE public.races;
+         CREATE FUNCTION public.race() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           ASSERT current_setting('synchronous_commit') = 'on';
+           IF nextval('public.races') % 5 IN (2, 3) THEN RAISE EXCEPTION 'lost' USING ERRCODE = '40001'; END IF;
+           RETURN NULL;
+         END $$;
+         CREATE TRIGGER at_once AFTER INSERT ON grantlog_log.entries FOR EACH ROW EXECUTE FUNCTION public.race();
+         CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON grantlog_log.entries
+           DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.race()",
+    );
+    for n in 0..5 {
+        assert_eq!(
+            log.append(append("s", n, &["e"]))
+                .await
+                .unwrap()
+                .first_position,
+            n
+        );
+        assert!(log.healthy());
+    }
+    assert_eq!(read_all(&log).await.len(), 5);
+    // Each was refused once at its commit and once before.
+    assert_eq!(database.run("SELECT last_value FROM public.races"), "25");
+}
+
+#[tokio::test]
+async fn nodes_that_start_together_migrate_once() {
+    let database = Database::create();
+    let url = database.url();
+    let never = Options { migrate: false };
+    let refused = Log::open_postgres(&url, never);
+    assert!(matches!(
+        refused,
+        Err(OpenError::NeedsMigration {
+            applied: 0,
+            known: 1
+        })
+    ));
+    assert!(Log::open_postgres_read_only(&url).is_err());
+    let starting: Vec<_> = (0..6)
+        .map(|_| {
+            let url = url.clone();
+            std::thread::spawn(move || Log::open_postgres(&url, MIGRATE).unwrap())
+        })
+        .collect();
+    for (n, node) in (0..).zip(starting) {
+        let log = node.join().unwrap();
+        log.append(append("s", n, &["e"])).await.unwrap();
+    }
+    assert_eq!(
+        postgres::migrations(&url).unwrap(),
+        Migrations {
+            applied: 1,
+            known: 1
+        }
+    );
+    assert_eq!(Log::open_postgres(&url, never).unwrap().head(), 6);
+    database.run("INSERT INTO grantlog_log.migrations VALUES (2)");
+    let newer = Log::open_postgres(&url, MIGRATE);
+    assert!(matches!(
+        newer,
+        Err(OpenError::TooNew {
+            applied: 2,
+            known: 1
+        })
+    ));
+}
+
+#[tokio::test]
+async fn a_reader_follows_what_others_append() {
+    let database = Database::create();
+    let log = Log::open_postgres(&database.url(), MIGRATE).unwrap();
+    let reader = Log::open_postgres_read_only(&database.url()).unwrap();
+    for n in 0..3 {
+        log.append(append("s", n, &["e"])).await.unwrap();
+        reader.wait_past(n).await;
+        assert_eq!(reader.read_stream("s").await.unwrap().len() as u64, n + 1);
+    }
+    let answer = reader.append(append("s", 3, &["x"])).await;
+    assert!(matches!(answer, Err(AppendError::Unavailable(_))));
+    assert!(!reader.healthy() && reader.silent_for() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named_by_its_position() {
+    for (sql, first_bad) in [
+        ("DELETE FROM grantlog_log.entries WHERE position = 4", 4),
+        ("DELETE FROM grantlog_log.entries WHERE position >= 8", 8),
+        (
+            "UPDATE grantlog_log.entries SET version = -1 WHERE position = 6",
+            6,
+        ),
+        (
+            "UPDATE grantlog_log.entries SET position = 77 WHERE position = 9",
+            9,
+        ),
+        (
+            "UPDATE grantlog_log.entries SET stream = '\\xff' WHERE position = 5",
+            5,
+        ),
+        // An older copy of the database in the place of the log.
+        (
+            "DELETE FROM grantlog_log.entries WHERE position >= 7; UPDATE grantlog_log.log_head SET next = 7",
+            7,
+        ),
+    ] {
+        let database = Database::create();
+        let log = Log::open_postgres(&database.url(), MIGRATE).unwrap();
+        for n in 0..10 {
+            log.append(append(&format!("s{}", n % 7), n / 7, &["e"]))
+                .await
+                .unwrap();
+        }
+        database.run(sql);
+        for from in [0, 3] {
+            let error = log.read_after(from, 100).await.unwrap_err();
+            let ReadError::Corrupt { position, .. } = error else {
+                panic!("{sql}: {error}")
+            };
+            assert_eq!(position, Some(first_bad), "{sql}");
+        }
+        let more = log.append(append("new", 0, &["e"])).await;
+        let noticed = first_bad >= 7;
+        assert_eq!(more.is_err(), noticed, "{sql}: {more:?}");
+    }
+}
