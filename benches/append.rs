@@ -1,4 +1,4 @@
-//! How many appends a second the embedded log takes, and how long each waits: `cargo bench --bench append`.
+//! How many appends a second the log takes on each store, and how long each waits: `cargo bench --bench append`.
 //!
 //! Producers append one 500-byte entry at a time, five to a stream as a grant would, and wait for each to be durable.
 #![expect(
@@ -11,6 +11,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use grantlog::log::{Append, Log, NewEntry, Options};
+use support::postgres::Database;
+
+const MIGRATE: Options = Options { migrate: true };
 
 const EACH: Duration = Duration::from_secs(5);
 
@@ -20,34 +23,56 @@ async fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let mut out = std::io::stdout();
     for producers in [1, 32, 512] {
         let dir = tempfile::tempdir_in(folder()).unwrap();
-        let log = Log::open(dir.path(), Options { migrate: true }).unwrap();
-        let start = Instant::now();
-        let tasks: Vec<_> = (0..producers)
-            .map(|producer| tokio::spawn(produce(log.clone(), producer, start + EACH)))
-            .collect();
-        let mut latencies = Vec::new();
-        for task in tasks {
-            latencies.extend(task.await.unwrap());
-        }
-        let took = start.elapsed();
-        latencies.sort_unstable();
-        let at = |share: f64| latencies[(latencies.len() as f64 * share) as usize];
-        let per_second = latencies.len() as f64 / took.as_secs_f64();
-        let (p50, p99, p999) = (at(0.5), at(0.99), at(0.999));
-        let max = latencies.last().unwrap();
-        log.close().await;
+        let log = Log::open(dir.path(), MIGRATE).unwrap();
+        let count = measure("embedded", log, producers).await;
         let size = std::fs::metadata(dir.path().join("log.db")).unwrap().len();
-        let bytes = size / latencies.len() as u64;
-        writeln!(
-            out,
-            "{producers:>4} producers: {per_second:>8.0} appends/s, p50 {p50:.1?}, p99 {p99:.1?}, \
-             p99.9 {p999:.1?}, max {max:.1?}, {bytes} bytes an entry on disk",
-        )
-        .unwrap();
+        say(&format!(
+            ", {} bytes an entry on disk\n",
+            size / count as u64
+        ));
     }
+    for producers in [1, 32, 512] {
+        let database = Database::create();
+        let log = Log::open_postgres(&database.url(), MIGRATE).unwrap();
+        let count = measure("PostgreSQL on this machine", log, producers).await;
+        let size = database.run(
+            "SELECT pg_total_relation_size('grantlog_log.entries') + pg_total_relation_size('grantlog_log.log_head')",
+        );
+        let size: u64 = size.parse().unwrap();
+        say(&format!(
+            ", {} bytes an entry on disk\n",
+            size / count as u64
+        ));
+    }
+}
+
+async fn measure(store: &str, log: Log, producers: usize) -> usize {
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..producers)
+        .map(|producer| tokio::spawn(produce(log.clone(), producer, start + EACH)))
+        .collect();
+    let mut latencies = Vec::new();
+    for task in tasks {
+        latencies.extend(task.await.unwrap());
+    }
+    let took = start.elapsed();
+    latencies.sort_unstable();
+    let at = |share: f64| latencies[(latencies.len() as f64 * share) as usize];
+    let per_second = latencies.len() as f64 / took.as_secs_f64();
+    let (p50, p99, p999) = (at(0.5), at(0.99), at(0.999));
+    let max = latencies.last().unwrap();
+    log.close().await;
+    say(&format!(
+        "{store}, {producers:>3} producers: {per_second:>6.0} appends/s, p50 {p50:.1?}, p99 {p99:.1?}, \
+         p99.9 {p999:.1?}, max {max:.1?}",
+    ));
+    latencies.len()
+}
+
+fn say(what: &str) {
+    std::io::stdout().write_all(what.as_bytes()).unwrap();
 }
 
 async fn produce(log: Log, producer: usize, until: Instant) -> Vec<Duration> {
