@@ -1,9 +1,10 @@
 //! The people's own tokens from the provider, for upstreams that want them: opened from the
 //! vault, held in memory for a short while, renewed when they are about to end.
 //!
-//! One flight per grant: whoever needs the tokens while they are being opened or renewed waits
-//! for the same outcome, good or bad, because a provider that rotates refresh tokens takes a
-//! second use of one for theft. A flight is a task of its own: a client that goes away must not
+//! One flight per grant and node: whoever needs the tokens while they are being opened or renewed
+//! waits for the same outcome, good or bad, because a provider that rotates refresh tokens takes a
+//! second use of one for theft. For the same reason a node claims a renewal in the vault first;
+//! the others use the tokens there are, or wait for the new ones. A flight is a task of its own: a client that goes away must not
 //! lose the tokens that the provider has just sent. They are in the vault before they are used.
 //!
 //! The provider says "gone": the grant is revoked. The provider says nothing: nothing happens, and
@@ -26,7 +27,7 @@ use crate::app::{Context, ExecuteError, Unavailable};
 use crate::federation::{Provider, RefreshFailure};
 use crate::http::Shared;
 use crate::tokens::Secret;
-use crate::vault::{UpstreamTokens, VaultError};
+use crate::vault::{Revision, StoredTokens, UpstreamTokens, VaultError};
 
 /// Tokens that end sooner are renewed first: the call itself takes time.
 const RENEW_AHEAD: TimeDelta = TimeDelta::seconds(60);
@@ -39,6 +40,12 @@ const HELD_MAX: usize = 4096;
 /// The provider may have forgotten the old tokens already: storing the new ones is worth a wait.
 const STORE_ATTEMPTS: u32 = 5;
 const STORE_PAUSE: Duration = Duration::from_millis(100);
+/// How long a renewal is one node's own: longer than the provider and the store may take together,
+/// shorter than the margin, so that a node that crashes in the middle costs nobody a token.
+const CLAIM: TimeDelta = TimeDelta::seconds(45);
+/// How often and when another node's renewal is looked for.
+const LOOKS: u32 = 25;
+const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
 /// Provider tokens in memory, by grant.
 pub(super) struct ProviderTokens(Arc<Cache<GrantId, Arc<Held>>>);
@@ -143,25 +150,27 @@ impl Flight {
 
     async fn tokens(&self) -> Result<Held, Trouble> {
         let now = self.context.now;
-        let Some(tokens) = self.stored().await? else {
+        let Some(stored) = self.stored().await? else {
             return self.gone().await;
         };
-        match tokens.expires_at {
-            None => Ok(Held::good(tokens, now + HELD)),
+        match stored.tokens.expires_at {
+            None => Ok(Held::good(stored.tokens, now + HELD)),
             Some(end) if now + RENEW_AHEAD < end => {
-                Ok(Held::good(tokens, (now + HELD).min(end - RENEW_AHEAD)))
+                let until = (now + HELD).min(end - RENEW_AHEAD);
+                Ok(Held::good(stored.tokens, until))
             }
-            Some(end) => self.renewed(tokens, end).await,
+            Some(end) => self.renewed(stored, end).await,
         }
     }
 
-    async fn stored(&self) -> Result<Option<UpstreamTokens>, Trouble> {
+    async fn stored(&self) -> Result<Option<StoredTokens>, Trouble> {
         let stored = self.shared.app.vault.upstream(self.grant).await;
         stored.map_err(|error| unavailable(&error.into()))
     }
 
-    async fn renewed(&self, tokens: UpstreamTokens, end: Timestamp) -> Result<Held, Trouble> {
+    async fn renewed(&self, stored: StoredTokens, end: Timestamp) -> Result<Held, Trouble> {
         let now = self.context.now;
+        let StoredTokens { tokens, revision } = stored;
         let Some(refresh_token) = &tokens.refresh_token else {
             return if now < end {
                 Ok(Held::good(tokens, end))
@@ -175,23 +184,58 @@ impl Flight {
         let grant = self.shared.app.state::<Grant>(self.grant).await;
         let grant = grant.map_err(|error| unavailable(&error))?;
         let authorization = grant.authorization().ok_or(Trouble::Gone)?;
+        let claimed_until = now + CLAIM;
+        let vault = &self.shared.app.vault;
+        let claimed = vault.claim_upstream(self.grant, &revision, now, claimed_until);
+        match claimed.await {
+            Ok(true) => {}
+            Ok(false) if now < end => return Ok(Held::good(tokens, end.min(now + TRY_AGAIN))),
+            Ok(false) => return self.renewed_elsewhere(&revision).await,
+            Err(error) => return Err(unavailable(&error.into())),
+        }
         match self.ask(authorization, refresh_token).await {
-            Ok(renewed) => self.keep(authorization, renewed, tokens.id_token).await,
-            Err(RefreshFailure::Unavailable) if now < end => {
-                Ok(Held::good(tokens, end.min(now + TRY_AGAIN)))
+            Ok(renewed) => {
+                let renewed = UpstreamTokens {
+                    id_token: renewed.id_token.or(tokens.id_token),
+                    ..renewed
+                };
+                self.keep(authorization, revision, renewed).await
             }
-            Err(RefreshFailure::Unavailable) => Err(Trouble::Unavailable),
+            Err(RefreshFailure::Unavailable) => {
+                if let Err(error) = vault.release_upstream(self.grant, claimed_until).await {
+                    tracing::warn!(%error, "a renewal could not be given back");
+                }
+                if now < end {
+                    Ok(Held::good(tokens, end.min(now + TRY_AGAIN)))
+                } else {
+                    Err(Trouble::Unavailable)
+                }
+            }
             Err(RefreshFailure::Rejected) => {
                 // Unless another node was faster and has the successor.
-                let stored = self.stored().await?;
-                let other =
-                    stored.filter(|other| other.access_token.hash() != tokens.access_token.hash());
-                match other {
-                    Some(other) => Ok(Held::good(other, now + TRY_AGAIN)),
-                    None => self.gone().await,
+                match self.stored().await? {
+                    Some(other) if other.revision != revision => {
+                        Ok(Held::good(other.tokens, now + TRY_AGAIN))
+                    }
+                    Some(_) | None => self.gone().await,
                 }
             }
         }
+    }
+
+    /// Waits for what another node gets.
+    async fn renewed_elsewhere(&self, read: &Revision) -> Result<Held, Trouble> {
+        for _ in 0..LOOKS {
+            tokio::time::sleep(LOOK_PAUSE).await;
+            match self.stored().await? {
+                None => return self.gone().await,
+                Some(other) if other.revision != *read => {
+                    return Ok(Held::good(other.tokens, self.context.now + HELD));
+                }
+                Some(_) => {}
+            }
+        }
+        Err(Trouble::Unavailable)
     }
 
     async fn ask(
@@ -224,19 +268,25 @@ impl Flight {
         Ok(renewed.into())
     }
 
-    /// Stores renewed tokens, then records that there are new ones.
+    /// Stores renewed tokens, then records that there are new ones. Where another node has stored
+    /// some since, those count: the next renewal must not begin with tokens that nobody has.
     async fn keep(
         &self,
         authorization: &LoginSucceeded,
+        read: Revision,
         renewed: UpstreamTokens,
-        id_token: Option<Secret>,
     ) -> Result<Held, Trouble> {
         let now = self.context.now;
-        let renewed = UpstreamTokens {
-            id_token: renewed.id_token.or(id_token),
-            ..renewed
-        };
-        self.store(authorization, &renewed).await?;
+        if !self.store(authorization, read, &renewed).await? {
+            match self.stored().await? {
+                None => return self.gone().await,
+                Some(other) if other.tokens.access_token.hash() != renewed.access_token.hash() => {
+                    return Ok(Held::good(other.tokens, now + TRY_AGAIN));
+                }
+                // An attempt whose answer was lost had stored them.
+                Some(_) => {}
+            }
+        }
         let expires_at = renewed.expires_at;
         let command = Command::RecordUpstreamRefresh { expires_at };
         let app = &self.shared.app;
@@ -259,16 +309,17 @@ impl Flight {
     async fn store(
         &self,
         authorization: &LoginSucceeded,
+        read: Revision,
         tokens: &UpstreamTokens,
-    ) -> Result<(), Trouble> {
+    ) -> Result<bool, Trouble> {
         let (vault, now) = (&self.shared.app.vault, self.context.now);
         let mut attempts = 1;
         loop {
             match vault
-                .put_upstream(authorization.subject, self.grant, tokens, now)
+                .replace_upstream(authorization.subject, self.grant, &read, tokens, now)
                 .await
             {
-                Ok(()) => return Ok(()),
+                Ok(stored) => return Ok(stored),
                 Err(VaultError::Erased(_) | VaultError::NoKey(_)) => return Err(Trouble::Gone),
                 Err(error) if attempts == STORE_ATTEMPTS => {
                     return Err(unavailable(&error.into()));

@@ -11,12 +11,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use domain::Timestamp;
 use domain::id::SubjectId;
 use quick_cache::sync::Cache;
-use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
 use super::aead::AeadKey;
 use super::master::MasterKeys;
 use super::scope::Scope;
+use super::sql::{Sql, Value};
 use super::{Vault, VaultError};
 use crate::clock;
 
@@ -179,8 +179,8 @@ impl Vault {
             (Err(VaultError::NoKey(_)), Scope::Month { .. }) => {}
             (outcome, _) => return outcome,
         }
-        self.write_key(move |connection, vault| {
-            let key = find_or_make(connection, &vault.0.master_keys, scope, now)?;
+        self.write_key(move |sql, vault| {
+            let key = find_or_make(sql, &vault.0.master_keys, scope, now)?;
             Ok((scope, key, ()))
         })
         .await
@@ -189,17 +189,11 @@ impl Vault {
     /// A transaction that finds or makes a data key, which is in memory afterwards.
     pub(super) async fn write_key<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection, &Vault) -> Result<(Scope, DataKey, T), VaultError>
-        + Send
-        + 'static,
+        work: impl Fn(&dyn Sql, &Vault) -> Result<(Scope, DataKey, T), VaultError> + Send + 'static,
     ) -> Result<T, VaultError> {
         let forgotten = self.0.data_keys.forgotten();
         let vault = self.clone();
-        let (scope, key, answer) = self
-            .0
-            .store
-            .write(move |connection| work(connection, &vault))
-            .await?;
+        let (scope, key, answer) = self.0.store.write(move |sql| work(sql, &vault)).await?;
         if !self.0.data_keys.keep(scope, key, forgotten) {
             self.load(scope).await?;
         }
@@ -225,7 +219,7 @@ impl Vault {
         }
         loop {
             let forgotten = self.0.data_keys.forgotten();
-            let found = find(&self.0.store.reader(), &self.0.master_keys, scope)?;
+            let found = (self.0.store).read(|sql| find(sql, &self.0.master_keys, scope))?;
             let key = found.ok_or(VaultError::NoKey(scope))?;
             if self.0.data_keys.keep(scope, key.clone(), forgotten) {
                 return Ok(key);
@@ -254,50 +248,54 @@ impl Vault {
 
 /// The data key of a scope, if it has ever had one.
 pub(super) fn find(
-    connection: &Connection,
+    sql: &dyn Sql,
     master_keys: &MasterKeys,
     scope: Scope,
 ) -> Result<Option<DataKey>, VaultError> {
     let identity = scope.encode();
-    let row = connection
-        .prepare_cached("SELECT wrapped, wrapped_by FROM data_key WHERE scope = ?1")?
-        .query_row([&identity], |row| {
-            Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get::<_, Vec<u8>>(1)?))
-        })
-        .optional()?;
-    match row {
-        None => Ok(None),
-        Some((None, _)) => Ok(Some(DataKey::Destroyed)),
-        Some((Some(wrapped), wrapped_by)) => {
-            let bytes = master_keys
-                .unwrap(&identity, &wrapped_by, &wrapped)
-                .ok_or(VaultError::WrongMasterKey)??;
-            Ok(Some(DataKey::Live(Arc::new(AeadKey::new(&bytes)))))
-        }
-    }
+    let row = sql.row(
+        "SELECT wrapped, wrapped_by FROM grantlog_vault.data_key WHERE scope = $1",
+        &[Value::from(&identity)],
+    )?;
+    let Some(mut row) = row else {
+        return Ok(None);
+    };
+    let wrapped: Option<Vec<u8>> = row.take(0)?;
+    let Some(wrapped) = wrapped else {
+        return Ok(Some(DataKey::Destroyed));
+    };
+    let wrapped_by: Vec<u8> = row.take(1)?;
+    let bytes = master_keys
+        .unwrap(&identity, &wrapped_by, &wrapped)
+        .ok_or(VaultError::WrongMasterKey)??;
+    Ok(Some(DataKey::Live(Arc::new(AeadKey::new(&bytes)))))
 }
 
-/// The data key of a scope, made if it has never had one. Runs in a write transaction.
+/// The data key of a scope, made if it has never had one. Runs in a write transaction. Of two
+/// nodes that make it at once, one waits and takes the other's.
 pub(super) fn find_or_make(
-    connection: &Connection,
+    sql: &dyn Sql,
     master_keys: &MasterKeys,
     scope: Scope,
     now: Timestamp,
 ) -> Result<DataKey, VaultError> {
-    if let Some(key) = find(connection, master_keys, scope)? {
+    if let Some(key) = find(sql, master_keys, scope)? {
         return Ok(key);
     }
     let identity = scope.encode();
     let bytes = Zeroizing::new(clock::random::<32>());
-    connection
-        .prepare_cached(
-            "INSERT INTO data_key (scope, wrapped, wrapped_by, created_at) VALUES (?1, ?2, ?3, ?4)",
-        )?
-        .execute(params![
-            identity,
-            master_keys.wrap(&identity, &bytes),
-            master_keys.wrapping_id(),
-            now.timestamp_micros()
-        ])?;
+    let inserted = sql.execute(
+        "INSERT INTO grantlog_vault.data_key (scope, wrapped, wrapped_by, created_at)
+         VALUES ($1, $2, $3, $4) ON CONFLICT (scope) DO NOTHING",
+        &[
+            Value::from(&identity),
+            Value::from(&master_keys.wrap(&identity, &bytes)),
+            Value::from(&master_keys.wrapping_id()),
+            now.timestamp_micros().into(),
+        ],
+    )?;
+    if inserted == 0 {
+        return find(sql, master_keys, scope)?.ok_or(VaultError::LostRace);
+    }
     Ok(DataKey::Live(Arc::new(AeadKey::new(&bytes))))
 }

@@ -4,10 +4,11 @@
 
 use domain::Timestamp;
 use domain::id::SubjectId;
-use rusqlite::{Connection, params};
 
 use super::data_keys::DataKey;
 use super::scope::Scope;
+use super::sql::{Sql, Value};
+use super::versions::{Kept, advance};
 use super::{Vault, VaultError};
 
 impl Vault {
@@ -41,7 +42,7 @@ impl Vault {
         let destroyed = self
             .0
             .store
-            .write(move |connection| destroy(connection, scope, now))
+            .write(move |sql| destroy(sql, scope, now))
             .await?;
         self.0.data_keys.forget(scope);
         self.0.data_keys.put(scope, DataKey::Destroyed);
@@ -49,7 +50,8 @@ impl Vault {
         Ok(destroyed)
     }
 
-    /// Drops a key from memory alone, such as when another node has destroyed it.
+    /// Drops a key from memory alone, such as when another node has destroyed it (which
+    /// [`Vault::catch_up`] finds out).
     pub fn forget(&self, scope: Scope) {
         if scope != Scope::System {
             self.0.data_keys.forget(scope);
@@ -57,24 +59,35 @@ impl Vault {
     }
 }
 
-fn destroy(connection: &Connection, scope: Scope, now: Timestamp) -> Result<bool, VaultError> {
+fn destroy(sql: &dyn Sql, scope: Scope, now: Timestamp) -> Result<bool, VaultError> {
     let identity = scope.encode();
-    let changed = connection.execute(
-        "UPDATE data_key SET wrapped = NULL, destroyed_at = ?2 WHERE scope = ?1 AND wrapped IS NOT NULL",
-        params![identity, now.timestamp_micros()],
+    let destroyed = sql.execute(
+        "UPDATE grantlog_vault.data_key SET wrapped = NULL, destroyed_at = $2
+         WHERE scope = $1 AND wrapped IS NOT NULL",
+        &[Value::from(&identity), now.timestamp_micros().into()],
     )?;
     if let Scope::Subject(subject) = scope {
-        let subject = subject.0.as_bytes();
-        connection.execute("DELETE FROM subject WHERE subject = ?1", [subject])?;
-        connection.execute("DELETE FROM upstream_token WHERE subject = ?1", [subject])?;
+        let subject = Value::from(subject.0.as_bytes());
+        sql.execute(
+            "DELETE FROM grantlog_vault.subject WHERE subject = $1",
+            &[subject],
+        )?;
+        sql.execute(
+            "DELETE FROM grantlog_vault.upstream_token WHERE subject = $1",
+            &[subject],
+        )?;
     }
-    let known = changed > 0
-        || connection
-            .prepare("SELECT 1 FROM data_key WHERE scope = ?1")?
-            .exists([&identity])?;
-    if known {
-        Ok(changed > 0)
-    } else {
-        Err(VaultError::NoKey(scope))
+    if destroyed > 0 {
+        let erasure = advance(sql, Kept::Erasures)?;
+        sql.execute(
+            "UPDATE grantlog_vault.data_key SET destroyed_in = $2 WHERE scope = $1",
+            &[Value::from(&identity), erasure.into()],
+        )?;
+        return Ok(true);
     }
+    let known = sql.row(
+        "SELECT scope FROM grantlog_vault.data_key WHERE scope = $1",
+        &[Value::from(&identity)],
+    )?;
+    known.map(|_| false).ok_or(VaultError::NoKey(scope))
 }

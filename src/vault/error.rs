@@ -34,10 +34,10 @@ pub enum VaultError {
     /// The vault was opened for reading alone.
     #[error("the vault is open for reading alone")]
     ReadOnly,
-    /// The file's tables are of another version of the program.
+    /// The tables are of another version of the program.
     #[error("vault schema {found} found, expected {expected}")]
     Schema {
-        /// The file's.
+        /// The store's.
         found: u32,
         /// Ours.
         expected: u32,
@@ -48,9 +48,21 @@ pub enum VaultError {
     /// The writing thread is gone.
     #[error("the vault has stopped")]
     Stopped,
-    /// The store failed.
+    /// Other nodes were faster, again and again.
+    #[error("the vault's transaction lost too many races")]
+    LostRace,
+    /// The connection was lost while the transaction was being committed.
+    #[error("whether the vault's transaction holds is not known: {0}")]
+    Unsettled(crate::postgres::Error),
+    /// A column, counted from 0, holds what it cannot hold.
+    #[error("column {0} of a row of the vault is not of its type")]
+    Column(usize),
+    /// The file failed.
     #[error("vault store: {0}")]
     Store(#[from] rusqlite::Error),
+    /// The database failed.
+    #[error("vault store: {0}")]
+    Postgres(#[from] crate::postgres::Error),
     /// A file could not be read or written.
     #[error("vault file: {0}")]
     File(#[from] std::io::Error),

@@ -1,37 +1,43 @@
 //! The vault (design: everything that must be secret or forgettable).
 //!
-//! A store of its own, apart from the log and with its own backups: data keys, the index from
+//! A store of its own, apart from the log and with its own backups, on SQLite for one node or on
+//! PostgreSQL for any number of them: data keys, the index from
 //! upstream identity to subject, upstream tokens, secrets, signing keys. Values are AES-256-GCM
 //! under data keys; data keys are wrapped by the master key, which is never in the store; a row's
 //! identity is the associated data, so rows cannot trade places.
 //!
 //! Invariants: no plaintext secret reaches the file, a log line, an error or `Debug`. Async
-//! callers never wait on the disk on a runtime thread. Sealing and opening under a key in memory
-//! is synchronous. Destroying a key never fails to be final: nothing puts it back in memory.
+//! callers never wait on the store on a runtime thread. Sealing and opening under a key in memory
+//! is synchronous. Destroying a key never fails to be final: nothing puts it back in memory, and
+//! other nodes forget it when they [catch up](Vault::catch_up), within a second.
 
 mod aead;
+mod copy;
 mod data_keys;
 mod entry;
 mod erase;
 mod error;
 mod master;
+mod postgres;
 mod purpose;
 mod rewrap;
 mod scope;
 mod secret;
 mod signing;
+mod sql;
+mod sqlite;
 mod store;
 mod subject;
 mod upstream;
+mod versions;
 
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use chrono::Months;
 use domain::Timestamp;
-use rusqlite::Connection;
 use uuid::Uuid;
 
 pub use aead::{AeadKey, Tampered};
@@ -43,12 +49,17 @@ pub use purpose::PurposeKeys;
 pub use scope::Scope;
 pub use signing::Rotation;
 pub use subject::Identity;
-pub use upstream::UpstreamTokens;
+pub use upstream::{Revision, StoredTokens, UpstreamTokens};
 
 use crate::clock;
 use crate::keys::{Algorithm, SigningKeys};
+use crate::postgres::Postgres;
 use data_keys::{DataKey, DataKeys};
+use postgres::Database;
+use sql::Sql;
+use sqlite::Sqlite;
 use store::Store;
+use versions::Versions;
 
 /// The embedded vault's file in the data folder.
 pub const FILE_NAME: &str = "vault.db";
@@ -68,6 +79,8 @@ struct Inner {
     data_keys: DataKeys,
     purpose_keys: PurposeKeys,
     signing_keys: RwLock<Arc<SigningKeys>>,
+    reload: Mutex<()>,
+    versions: Versions,
 }
 
 /// What a vault must hold before it is of use.
@@ -75,6 +88,7 @@ struct Essentials {
     keys: Vec<(Scope, DataKey)>,
     purpose_keys: PurposeKeys,
     signing_keys: SigningKeys,
+    versions: Versions,
 }
 
 impl Vault {
@@ -84,10 +98,8 @@ impl Vault {
     /// # Errors
     /// [`VaultError::WrongMasterKey`]; the file is of a newer program; the store failed.
     pub fn open(path: &Path, master_keys: MasterKeys, now: Timestamp) -> Result<Self, VaultError> {
-        let (store, essentials) = Store::open(path, |connection| {
-            make_essentials(connection, &master_keys, now)
-        })?;
-        Ok(Self::with(store, master_keys, essentials))
+        let (file, essentials) = Sqlite::open(path, |sql| make_essentials(sql, &master_keys, now))?;
+        Ok(Self::with(Store::Sqlite(file), master_keys, essentials))
     }
 
     /// Opens an existing vault without ever writing to it, such as for forensics. Blocks.
@@ -95,8 +107,44 @@ impl Vault {
     /// # Errors
     /// As [`Vault::open`]; there is no such file.
     pub fn open_read_only(path: &Path, master_keys: MasterKeys) -> Result<Self, VaultError> {
-        let store = Store::open_read_only(path)?;
-        let essentials = find_essentials(&store.reader(), &master_keys)?;
+        Self::reading(Store::Sqlite(Sqlite::open_read_only(path)?), master_keys)
+    }
+
+    /// [`Vault::open`] for the vault in a PostgreSQL database, which any number of nodes share that
+    /// have the same master key. Its tables are made, or brought up to date if `migrate`. Blocks.
+    ///
+    /// # Errors
+    /// [`VaultError::WrongMasterKey`]; [`VaultError::Schema`] where the tables are of a newer
+    /// program, or of an older one and not to be migrated; the database failed.
+    pub fn open_postgres(
+        postgres: Postgres,
+        master_keys: MasterKeys,
+        migrate: bool,
+        now: Timestamp,
+    ) -> Result<Self, VaultError> {
+        let database = Database::open(postgres, migrate)?;
+        let essentials = database.write_blocking(|sql| make_essentials(sql, &master_keys, now))?;
+        Ok(Self::with(
+            Store::Postgres(database),
+            master_keys,
+            essentials,
+        ))
+    }
+
+    /// [`Vault::open_read_only`] for the vault in a PostgreSQL database. Blocks.
+    ///
+    /// # Errors
+    /// As [`Vault::open_postgres`]; there is no vault.
+    pub fn open_postgres_read_only(
+        postgres: Postgres,
+        master_keys: MasterKeys,
+    ) -> Result<Self, VaultError> {
+        let database = Database::open_read_only(postgres)?;
+        Self::reading(Store::Postgres(database), master_keys)
+    }
+
+    fn reading(store: Store, master_keys: MasterKeys) -> Result<Self, VaultError> {
+        let essentials = store.read(|sql| find_essentials(sql, &master_keys))?;
         Ok(Self::with(store, master_keys, essentials))
     }
 
@@ -111,6 +159,8 @@ impl Vault {
             data_keys,
             purpose_keys: essentials.purpose_keys,
             signing_keys: RwLock::new(Arc::new(essentials.signing_keys)),
+            reload: Mutex::default(),
+            versions: essentials.versions,
         }))
     }
 
@@ -138,14 +188,8 @@ impl Vault {
     /// Why not.
     pub async fn healthy(&self) -> Result<(), VaultError> {
         self.blocking(|vault| {
-            vault
-                .0
-                .store
-                .reader()
-                .query_row("SELECT count(*) FROM secret", [], |row| {
-                    row.get::<_, i64>(0)
-                })?;
-            Ok(())
+            let read = |sql: &dyn Sql| sql.row("SELECT count(*) FROM grantlog_vault.secret", &[]);
+            vault.0.store.read(read).map(drop)
         })
         .await?;
         match self.0.store.write(|_| Ok(())).await {
@@ -154,8 +198,8 @@ impl Vault {
         }
     }
 
-    /// Writes a consistent copy to a new private file, while the vault is in use. The copy is as
-    /// secret as the vault, and opens with the same master key.
+    /// Writes a consistent copy to a new private file, an embedded vault, while this one is in use.
+    /// The copy is as secret as the vault, and opens with the same master key.
     ///
     /// # Errors
     /// The file exists; it could not be written.
@@ -193,44 +237,36 @@ fn months_ahead(now: Timestamp) -> impl Iterator<Item = Scope> {
 }
 
 fn make_essentials(
-    connection: &Connection,
+    sql: &dyn Sql,
     master_keys: &MasterKeys,
     now: Timestamp,
 ) -> Result<Essentials, VaultError> {
-    let system = data_keys::find_or_make(connection, master_keys, Scope::System, now)?;
-    if secret::get(connection, &system, ROOT_OWNER, ROOT_VERSION)?.is_none() {
+    let system = data_keys::find_or_make(sql, master_keys, Scope::System, now)?;
+    if secret::get(sql, &system, ROOT_OWNER, ROOT_VERSION)?.is_none() {
         let root = zeroize::Zeroizing::new(clock::random::<32>());
-        secret::put(
-            connection,
-            &system,
-            ROOT_OWNER,
-            ROOT_VERSION,
-            root.as_slice(),
-            now,
-        )?;
+        secret::put(sql, &system, ROOT_OWNER, ROOT_VERSION, root.as_slice(), now)?;
     }
     let made = signing::new_key(Algorithm::HS256, now, now)?;
-    signing::ensure(connection, &system, made, now)?;
-    let mut essentials = find_essentials(connection, master_keys)?;
+    signing::ensure(sql, &system, &made, now)?;
+    let mut essentials = find_essentials(sql, master_keys)?;
     for scope in months_ahead(now) {
-        let key = data_keys::find_or_make(connection, master_keys, scope, now)?;
+        let key = data_keys::find_or_make(sql, master_keys, scope, now)?;
         essentials.keys.push((scope, key));
     }
     Ok(essentials)
 }
 
-fn find_essentials(
-    connection: &Connection,
-    master_keys: &MasterKeys,
-) -> Result<Essentials, VaultError> {
-    let system = data_keys::find(connection, master_keys, Scope::System)?
+fn find_essentials(sql: &dyn Sql, master_keys: &MasterKeys) -> Result<Essentials, VaultError> {
+    // First, so that nothing which is read after this is older.
+    let versions = Versions::read(sql)?;
+    let system = data_keys::find(sql, master_keys, Scope::System)?
         .ok_or(VaultError::NoKey(Scope::System))?;
-    let root =
-        secret::get(connection, &system, ROOT_OWNER, ROOT_VERSION)?.ok_or(VaultError::NoSecret)?;
+    let root = secret::get(sql, &system, ROOT_OWNER, ROOT_VERSION)?.ok_or(VaultError::NoSecret)?;
     Ok(Essentials {
         purpose_keys: PurposeKeys::derive(&root),
-        signing_keys: signing::snapshot(connection, &system)?,
+        signing_keys: signing::snapshot(sql, &system)?,
         keys: vec![(Scope::System, system)],
+        versions,
     })
 }
 

@@ -1,16 +1,19 @@
 //! Rotation of the master key: data keys are wrapped anew, nothing they sealed is touched.
+//!
+//! Rows are replaced only as they were read: a key that another node destroys meanwhile stays
+//! destroyed, and two nodes that re-wrap at once share the work.
 
-use rusqlite::{Connection, params};
-
-use super::master::{KeyId, MasterKeys};
+use super::master::MasterKeys;
+use super::sql::{Sql, Value};
 use super::{Vault, VaultError};
 
 /// How many rows one transaction re-wraps.
-const BATCH: u32 = 500;
+const BATCH: i64 = 500;
 
 impl Vault {
     /// Wraps every data key under the first master key, after which the others can go. Returns how
-    /// many were wrapped anew.
+    /// many were wrapped anew. Every node must know the first master key before, and none may put
+    /// another first after.
     ///
     /// # Errors
     /// [`VaultError::WrongMasterKey`] where a key's master key was not given; the store failed.
@@ -19,42 +22,48 @@ impl Vault {
         let mut total = 0;
         loop {
             let vault = self.clone();
-            let count = self
+            let (found, rewrapped) = self
                 .0
                 .store
-                .write(move |connection| rewrap_some(connection, &vault.0.master_keys))
+                .write(move |sql| rewrap_some(sql, &vault.0.master_keys))
                 .await?;
-            if count == 0 {
+            if found == 0 {
                 break;
             }
-            total += count;
+            total += rewrapped;
         }
         self.checkpoint().await?;
         Ok(total)
     }
 }
 
-fn rewrap_some(connection: &Connection, master_keys: &MasterKeys) -> Result<usize, VaultError> {
-    let wrapping: KeyId = master_keys.wrapping_id();
-    let mut select = connection.prepare(
-        "SELECT scope, wrapped, wrapped_by FROM data_key WHERE wrapped IS NOT NULL AND wrapped_by <> ?1 LIMIT ?2",
+/// Returns how many rows had another wrapping key, and how many of them got the first.
+fn rewrap_some(sql: &dyn Sql, master_keys: &MasterKeys) -> Result<(usize, usize), VaultError> {
+    let wrapping = master_keys.wrapping_id();
+    // Always in the same order, or two nodes could each wait for the other's row.
+    let rows = sql.rows(
+        "SELECT scope, wrapped, wrapped_by FROM grantlog_vault.data_key
+         WHERE wrapped IS NOT NULL AND wrapped_by <> $1 ORDER BY scope LIMIT $2",
+        &[Value::from(&wrapping), BATCH.into()],
     )?;
-    let rows = select
-        .query_map(params![wrapping, BATCH], |row| {
-            Ok((
-                row.get::<_, Vec<u8>>(0)?,
-                row.get::<_, Vec<u8>>(1)?,
-                row.get::<_, Vec<u8>>(2)?,
-            ))
-        })?
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut update =
-        connection.prepare("UPDATE data_key SET wrapped = ?2, wrapped_by = ?3 WHERE scope = ?1")?;
-    for (scope, wrapped, wrapped_by) in &rows {
+    let found = rows.len();
+    let mut rewrapped = 0;
+    for mut row in rows {
+        let (scope, wrapped): (Vec<u8>, Vec<u8>) = (row.take(0)?, row.take(1)?);
+        let wrapped_by: Vec<u8> = row.take(2)?;
         let bytes = master_keys
-            .unwrap(scope, wrapped_by, wrapped)
+            .unwrap(&scope, &wrapped_by, &wrapped)
             .ok_or(VaultError::WrongMasterKey)??;
-        update.execute(params![scope, master_keys.wrap(scope, &bytes), wrapping])?;
+        rewrapped += sql.execute(
+            "UPDATE grantlog_vault.data_key SET wrapped = $3, wrapped_by = $4
+             WHERE scope = $1 AND wrapped = $2",
+            &[
+                Value::from(&scope),
+                Value::from(&wrapped),
+                Value::from(&master_keys.wrap(&scope, &bytes)),
+                Value::from(&wrapping),
+            ],
+        )? as usize;
     }
-    Ok(rows.len())
+    Ok((found, rewrapped))
 }

@@ -3,13 +3,13 @@
 //! Events name only the version, so an old setting finds its secret for as long as it is kept.
 
 use domain::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::aead::fields;
 use super::data_keys::{DataKey, Opened};
 use super::scope::Scope;
+use super::sql::{Sql, Value};
 use super::{Vault, VaultError};
 use crate::clock;
 
@@ -30,7 +30,7 @@ impl Vault {
         let plaintext = Zeroizing::new(plaintext.to_vec());
         self.0
             .store
-            .write(move |connection| put(connection, &key, &owner, version, &plaintext, now))
+            .write(move |sql| put(sql, &key, &owner, version, &plaintext, now))
             .await?;
         Ok(version)
     }
@@ -47,7 +47,8 @@ impl Vault {
         let key = self.loaded(Scope::System)?;
         let owner = owner.to_owned();
         self.blocking(move |vault| {
-            get(&vault.0.store.reader(), &key, &owner, version)?.ok_or(VaultError::NoSecret)
+            let found = (vault.0.store).read(|sql| get(sql, &key, &owner, version))?;
+            found.ok_or(VaultError::NoSecret)
         })
         .await
     }
@@ -60,37 +61,40 @@ impl Vault {
         let owner = owner.to_owned();
         self.0
             .store
-            .write(move |connection| {
-                Ok(connection.execute(
-                    "DELETE FROM secret WHERE owner = ?1 AND version = ?2",
-                    params![owner, version.as_bytes()],
-                )? > 0)
+            .write(move |sql| {
+                let deleted = sql.execute(
+                    "DELETE FROM grantlog_vault.secret WHERE owner = $1 AND version = $2",
+                    &[owner.as_str().into(), version.as_bytes().into()],
+                )?;
+                Ok(deleted > 0)
             })
             .await
     }
 }
 
 pub(super) fn get(
-    connection: &Connection,
+    sql: &dyn Sql,
     key: &DataKey,
     owner: &str,
     version: Uuid,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
-    let sealed: Option<Vec<u8>> = connection
-        .prepare_cached("SELECT sealed FROM secret WHERE owner = ?1 AND version = ?2")?
-        .query_row(params![owner, version.as_bytes()], |row| row.get(0))
-        .optional()?;
-    let Some(sealed) = sealed else {
+    let row = sql.row(
+        "SELECT sealed FROM grantlog_vault.secret WHERE owner = $1 AND version = $2",
+        &[owner.into(), version.as_bytes().into()],
+    )?;
+    let Some(mut row) = row else {
         return Ok(None);
     };
+    let sealed: Vec<u8> = row.take(0)?;
     match key.open(Scope::System, &aad(owner, version), &sealed)? {
         Opened::Plain(plain) => Ok(Some(plain)),
         Opened::Erased => Ok(None),
     }
 }
 
+/// Stores a secret, unless there is one of this owner and version.
 pub(super) fn put(
-    connection: &Connection,
+    sql: &dyn Sql,
     key: &DataKey,
     owner: &str,
     version: Uuid,
@@ -98,16 +102,16 @@ pub(super) fn put(
     now: Timestamp,
 ) -> Result<(), VaultError> {
     let sealed = key.seal(Scope::System, &aad(owner, version), &[plaintext])?;
-    connection
-        .prepare_cached(
-            "INSERT INTO secret (owner, version, sealed, created_at) VALUES (?1, ?2, ?3, ?4)",
-        )?
-        .execute(params![
-            owner,
-            version.as_bytes(),
-            sealed,
-            now.timestamp_micros()
-        ])?;
+    sql.execute(
+        "INSERT INTO grantlog_vault.secret (owner, version, sealed, created_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (owner, version) DO NOTHING",
+        &[
+            owner.into(),
+            version.as_bytes().into(),
+            Value::from(&sealed),
+            now.timestamp_micros().into(),
+        ],
+    )?;
     Ok(())
 }
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use domain::Timestamp;
-use rusqlite::{Connection, Row, params};
 use zeroize::Zeroizing;
 
 use super::aead::fields;
 use super::data_keys::{DataKey, Opened};
 use super::scope::Scope;
+use super::sql::{Row, Sql, Value};
+use super::versions::{Kept, advance};
 use super::{Tampered, Vault, VaultError};
 use crate::clock;
 use crate::keys::{Algorithm, KeyInfo, SigningKey, SigningKeys, StoredKey, generate};
@@ -34,6 +35,7 @@ impl Vault {
     }
 
     /// Makes a key for the algorithm if none is in use, such as when a proxy first needs it.
+    /// Returns whether this call made it.
     ///
     /// # Errors
     /// The store failed.
@@ -41,17 +43,19 @@ impl Vault {
         &self,
         alg: Algorithm,
         now: Timestamp,
-    ) -> Result<(), VaultError> {
+    ) -> Result<bool, VaultError> {
         if self.signing_keys().in_use(alg, now).is_some() {
-            return Ok(());
+            return Ok(false);
         }
         let system = self.loaded(Scope::System)?;
         let made = self.blocking(move |_| new_key(alg, now, now)).await?;
-        self.0
+        let is_new = self
+            .0
             .store
-            .write(move |connection| ensure(connection, &system, made, now))
+            .write(move |sql| ensure(sql, &system, &made, now))
             .await?;
-        self.reload_signing_keys().await
+        self.reload_signing_keys().await?;
+        Ok(is_new)
     }
 
     /// Makes a successor to the keys of an algorithm; they retire after it has taken over. The
@@ -74,8 +78,9 @@ impl Vault {
         let kid = made.info.kid.clone();
         self.0
             .store
-            .write(move |connection| {
-                for mut key in read_all(connection, &system)? {
+            .write(move |sql| {
+                advance(sql, Kept::SigningKeys)?;
+                for mut key in read_all(sql, &system)? {
                     if key.info.alg == alg {
                         let sooner = key
                             .info
@@ -85,33 +90,33 @@ impl Vault {
                         if key.public_jwk.is_some() && sooner <= now {
                             key.private = Zeroizing::default();
                         }
-                        put(connection, &system, &key)?;
+                        put(sql, &system, &key)?;
                     }
                 }
-                put(connection, &system, &made)
+                put(sql, &system, &made)
             })
             .await?;
         self.reload_signing_keys().await?;
         Ok(kid)
     }
 
-    /// Reads the signing keys anew, such as after another node has rotated them.
+    /// Reads the signing keys anew; [`Vault::catch_up`] does so when they have changed.
     ///
     /// # Errors
     /// [`VaultError::Tampered`]; the store failed. The keys in memory then stay.
     pub async fn reload_signing_keys(&self) -> Result<(), VaultError> {
         let system = self.loaded(Scope::System)?;
-        self.blocking(move |vault| {
-            let read = snapshot(&vault.0.store.reader(), &system)?;
-            let mut keys = vault
-                .0
-                .signing_keys
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            *keys = Arc::new(read);
-            Ok(())
-        })
-        .await
+        self.blocking(move |vault| vault.reload_signing_keys_blocking(&system))
+            .await
+    }
+
+    pub(super) fn reload_signing_keys_blocking(&self, system: &DataKey) -> Result<(), VaultError> {
+        let (reload, keys) = (&self.0.reload, &self.0.signing_keys);
+        // One at a time, so that what was read first is not kept last.
+        let _turn = reload.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = self.0.store.read(|sql| snapshot(sql, system))?;
+        *keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(read);
+        Ok(())
     }
 }
 
@@ -132,85 +137,85 @@ pub(super) fn new_key(
     .map_err(|_| VaultError::NoSigningKey(alg))
 }
 
-/// Stores a key unless one of its algorithm is in use. Runs in a write transaction.
+/// Stores a key unless one of its algorithm is in use. Runs in a write transaction. Returns whether
+/// it was stored.
 pub(super) fn ensure(
-    connection: &Connection,
+    sql: &dyn Sql,
     system: &DataKey,
-    made: StoredKey,
+    made: &StoredKey,
     now: Timestamp,
-) -> Result<(), VaultError> {
-    if snapshot(connection, system)?
-        .in_use(made.info.alg, now)
-        .is_some()
-    {
-        return Ok(());
+) -> Result<bool, VaultError> {
+    let is_there =
+        || Ok::<_, VaultError>(snapshot(sql, system)?.in_use(made.info.alg, now).is_some());
+    if is_there()? {
+        return Ok(false);
     }
-    put(connection, system, &made)
+    advance(sql, Kept::SigningKeys)?;
+    if is_there()? {
+        return Ok(false);
+    }
+    put(sql, system, made)?;
+    Ok(true)
 }
 
-/// The signing keys as the file has them.
-pub(super) fn snapshot(
-    connection: &Connection,
-    system: &DataKey,
-) -> Result<SigningKeys, VaultError> {
-    let keys = read_all(connection, system)?
+/// The signing keys as the store has them.
+pub(super) fn snapshot(sql: &dyn Sql, system: &DataKey) -> Result<SigningKeys, VaultError> {
+    let keys = read_all(sql, system)?
         .into_iter()
         .map(|stored| SigningKey::try_from(stored).map_err(|_| Tampered.into()))
         .collect::<Result<_, VaultError>>()?;
     Ok(SigningKeys::new(keys))
 }
 
-fn put(connection: &Connection, system: &DataKey, key: &StoredKey) -> Result<(), VaultError> {
+fn put(sql: &dyn Sql, system: &DataKey, key: &StoredKey) -> Result<(), VaultError> {
     let StoredKey {
         info,
         private,
         public_jwk,
     } = key;
-    connection.execute(
-        "INSERT OR REPLACE INTO signing_key
+    sql.execute(
+        "INSERT INTO grantlog_vault.signing_key
          (kid, alg, public_jwk, sealed, created_at, not_before, retires_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        params![
-            info.kid,
-            info.alg.as_str(),
-            public_jwk,
-            system.seal(Scope::System, &aad(key), &[private])?,
-            info.created_at.timestamp_micros(),
-            info.not_before.timestamp_micros(),
-            info.retires_at.map(|at| at.timestamp_micros())
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (kid) DO UPDATE SET sealed = excluded.sealed, retires_at = excluded.retires_at",
+        &[
+            info.kid.as_str().into(),
+            info.alg.as_str().into(),
+            Value::Text(public_jwk.as_deref()),
+            Value::from(&system.seal(Scope::System, &aad(key), &[private])?),
+            info.created_at.timestamp_micros().into(),
+            info.not_before.timestamp_micros().into(),
+            Value::Int(info.retires_at.map(|at| at.timestamp_micros())),
         ],
     )?;
     Ok(())
 }
 
 /// Every signing key, oldest first.
-fn read_all(connection: &Connection, system: &DataKey) -> Result<Vec<StoredKey>, VaultError> {
-    let mut select = connection.prepare(
+fn read_all(sql: &dyn Sql, system: &DataKey) -> Result<Vec<StoredKey>, VaultError> {
+    let rows = sql.rows(
         "SELECT kid, alg, public_jwk, sealed, created_at, not_before, retires_at
-         FROM signing_key ORDER BY created_at, kid",
+         FROM grantlog_vault.signing_key ORDER BY created_at, kid",
+        &[],
     )?;
-    let mut rows = select.query([])?;
-    let mut keys = Vec::new();
-    while let Some(row) = rows.next()? {
-        keys.push(read_one(row, system)?);
-    }
-    Ok(keys)
+    rows.into_iter().map(|row| read_one(row, system)).collect()
 }
 
-fn read_one(row: &Row<'_>, system: &DataKey) -> Result<StoredKey, VaultError> {
-    let alg: String = row.get(1)?;
+fn read_one(mut row: Row, system: &DataKey) -> Result<StoredKey, VaultError> {
+    let alg: String = row.take(1)?;
+    let retires_at: Option<i64> = row.take(6)?;
     let mut key = StoredKey {
         info: KeyInfo {
-            kid: row.get(0)?,
+            kid: row.take(0)?,
             alg: alg.parse().map_err(|_| Tampered)?,
-            created_at: instant(row.get(4)?)?,
-            not_before: instant(row.get(5)?)?,
-            retires_at: row.get::<_, Option<i64>>(6)?.map(instant).transpose()?,
+            created_at: instant(row.take(4)?)?,
+            not_before: instant(row.take(5)?)?,
+            retires_at: retires_at.map(instant).transpose()?,
         },
         private: Zeroizing::default(),
-        public_jwk: row.get(2)?,
+        public_jwk: row.take(2)?,
     };
-    let sealed: Vec<u8> = row.get(3)?;
+    let sealed: Vec<u8> = row.take(3)?;
     match system.open(Scope::System, &aad(&key), &sealed)? {
         Opened::Plain(private) => key.private = private,
         Opened::Erased => return Err(Tampered.into()),

@@ -1,204 +1,62 @@
-//! The vault's SQLite file: one thread writes, one connection reads.
+//! Where the rows are: a file of one node, or a PostgreSQL database that any number of nodes share.
 //!
-//! Writes that are waiting share one durable commit (`synchronous=FULL`): each runs in its own
-//! savepoint, so one failing never fails another, and none hears of success before the commit.
-//! No caller waits on the disk on a runtime thread, and no lock is held across an await.
+//! All that the vault promises is decided above this, once for both: see [`Sql`].
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
-use tokio::sync::{mpsc, oneshot};
+use super::VaultError;
+use super::copy::copy_to;
+use super::postgres::Database;
+use super::sql::Sql;
+use super::sqlite::Sqlite;
 
-use super::{VaultError, create_private};
-
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/vault/sqlite/0001_vault.sql")];
-
-/// The schema this program knows: as many migrations as there are.
-const SCHEMA: u32 = MIGRATIONS.len() as u32;
-
-/// How many writes share a commit at most.
-const BATCH_MAX: usize = 256;
-
-/// How many writes may wait before callers wait to hand theirs over.
-const QUEUE_MAX: usize = 1024;
-
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Runs in a savepoint; says whether to keep its changes, and what to do once that is settled.
-type Job = Box<dyn FnOnce(&Connection) -> (bool, Settle) + Send>;
-type Settle = Box<dyn FnOnce(bool) + Send>;
-
-/// A handle to the file.
+/// A handle to the rows.
 #[derive(Debug)]
-pub(super) struct Store {
-    path: PathBuf,
-    /// `None` where the vault was opened read-only.
-    jobs: Option<mpsc::Sender<Job>>,
-    reader: Mutex<Connection>,
+pub(super) enum Store {
+    Sqlite(Sqlite),
+    Postgres(Database),
 }
 
 impl Store {
-    /// Opens the file, makes it private, brings its tables up to date and runs `prepare` in a
-    /// transaction before anything else.
-    pub fn open<T>(
-        path: &Path,
-        prepare: impl FnOnce(&Connection) -> Result<T, VaultError>,
-    ) -> Result<(Self, T), VaultError> {
-        match create_private(path).and_then(|file| file.sync_all()) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
-            Ok(()) | Err(_) => {}
-        }
-        let mut writer = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        writer.busy_timeout(BUSY_TIMEOUT)?;
-        writer.pragma_update(None, "journal_mode", "WAL")?;
-        writer.pragma_update(None, "synchronous", "FULL")?;
-        // Destroyed keys are overwritten, not merely unlinked.
-        writer.pragma_update(None, "secure_delete", "ON")?;
-        migrate(&mut writer)?;
-        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let prepared = prepare(&transaction)?;
-        transaction.commit()?;
-        let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        std::thread::Builder::new()
-            .name("vault".to_owned())
-            .spawn(move || write_batches(&mut writer, queue))?;
-        let store = Self {
-            jobs: Some(jobs),
-            ..Self::open_read_only(path)?
-        };
-        Ok((store, prepared))
-    }
-
-    /// Opens the file for reading alone; its tables must be up to date.
-    pub fn open_read_only(path: &Path) -> Result<Self, VaultError> {
-        let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        reader.busy_timeout(BUSY_TIMEOUT)?;
-        let found = schema(&reader)?;
-        if found != SCHEMA {
-            return Err(VaultError::Schema {
-                found,
-                expected: SCHEMA,
-            });
-        }
-        Ok(Self {
-            path: path.to_owned(),
-            jobs: None,
-            reader: Mutex::new(reader),
-        })
-    }
-
-    /// Runs `work` in a transaction; its changes are durable when this returns `Ok`.
-    /// Dropping the future neither stops nor undoes the work.
+    /// Runs `work` in a transaction; its changes are durable when this returns `Ok`. Where another
+    /// node was faster, it runs again on what that one left. Dropping the future neither stops nor
+    /// undoes the work.
     pub async fn write<T, W>(&self, work: W) -> Result<T, VaultError>
     where
         T: Send + 'static,
-        W: FnOnce(&Connection) -> Result<T, VaultError> + Send + 'static,
+        W: Fn(&dyn Sql) -> Result<T, VaultError> + Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
-            let outcome = work(connection);
-            let keep = outcome.is_ok();
-            let settle: Settle = Box::new(move |committed| {
-                let outcome = outcome
-                    .and_then(|answer| committed.then_some(answer).ok_or(VaultError::NotCommitted));
-                // Nobody listens where the caller went away.
-                let _ = answer.send(outcome);
-            });
-            (keep, settle)
-        });
-        let jobs = self.jobs.as_ref().ok_or(VaultError::ReadOnly)?;
-        jobs.send(job).await.map_err(|_| VaultError::Stopped)?;
-        // A job dropped with its answer never ran.
-        answered.await.map_err(|_| VaultError::NotCommitted)?
-    }
-
-    /// The reading connection, for callers that may block.
-    pub fn reader(&self) -> MutexGuard<'_, Connection> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Empties the write-ahead log into the file, so that nothing overwritten survives in it.
-    /// `false` where readers were in the way. Blocks.
-    pub fn checkpoint(&self) -> Result<bool, VaultError> {
-        if self.jobs.is_none() {
-            return Err(VaultError::ReadOnly);
+        match self {
+            Self::Sqlite(file) => file.write(work).await,
+            Self::Postgres(database) => database.write(work).await,
         }
-        let connection =
-            Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        let busy: i64 =
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        Ok(busy == 0)
+    }
+
+    /// Reads what is committed, for callers that may block. Statements may see each a later state.
+    pub fn read<T>(
+        &self,
+        work: impl Fn(&dyn Sql) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        match self {
+            Self::Sqlite(file) => work(&*file.reader()),
+            Self::Postgres(database) => database.read(work),
+        }
+    }
+
+    /// Makes sure that nothing overwritten survives in a file of ours. `false` where readers were
+    /// in the way. Blocks.
+    pub fn checkpoint(&self) -> Result<bool, VaultError> {
+        match self {
+            Self::Sqlite(file) => file.checkpoint(),
+            Self::Postgres(_) => Ok(true),
+        }
     }
 
     /// Writes a consistent copy, free of deleted rows, to a new private file. Blocks.
     pub fn backup_to(&self, target: &Path) -> Result<(), VaultError> {
-        let file = create_private(target)?;
-        let connection = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        let name = target
-            .to_str()
-            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
-        connection.execute("VACUUM INTO ?1", [name])?;
-        file.sync_all()?;
-        Ok(())
-    }
-}
-
-fn schema(connection: &Connection) -> Result<u32, rusqlite::Error> {
-    connection.pragma_query_value(None, "user_version", |row| row.get(0))
-}
-
-fn migrate(connection: &mut Connection) -> Result<(), VaultError> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let found = schema(&transaction)?;
-    if found > SCHEMA {
-        return Err(VaultError::Schema {
-            found,
-            expected: SCHEMA,
-        });
-    }
-    for migration in MIGRATIONS.iter().skip(found as usize) {
-        transaction.execute_batch(migration)?;
-    }
-    transaction.pragma_update(None, "user_version", SCHEMA)?;
-    transaction.commit()?;
-    Ok(())
-}
-
-/// Ends when every handle is gone and the queue is empty.
-fn write_batches(connection: &mut Connection, mut queue: mpsc::Receiver<Job>) {
-    let mut batch = Vec::with_capacity(BATCH_MAX);
-    while queue.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
-        let mut waiting = Vec::with_capacity(batch.len());
-        let committed = commit(connection, batch.drain(..), &mut waiting);
-        if let Err(error) = &committed {
-            tracing::error!(%error, "vault transaction failed");
-        }
-        for settle in waiting {
-            settle(committed.is_ok());
+        match self {
+            Self::Sqlite(file) => file.backup_to(target),
+            Self::Postgres(database) => copy_to(database, target),
         }
     }
-}
-
-fn commit(
-    connection: &mut Connection,
-    batch: impl Iterator<Item = Job>,
-    waiting: &mut Vec<Settle>,
-) -> Result<(), rusqlite::Error> {
-    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for job in batch {
-        let savepoint = transaction.savepoint()?;
-        let (keep, settle) = job(&savepoint);
-        waiting.push(settle);
-        if keep {
-            savepoint.commit()?;
-        } else {
-            savepoint.finish()?;
-        }
-    }
-    transaction.commit()
 }

@@ -7,12 +7,11 @@
 use aws_lc_rs::hmac;
 use domain::Timestamp;
 use domain::id::{GrantId, ProviderId, SubjectId};
-use rusqlite::{Connection, OptionalExtension, params};
-use uuid::Uuid;
 
 use super::aead::fields;
 use super::data_keys::{DataKey, find_or_make};
 use super::scope::Scope;
+use super::sql::{Sql, Value};
 use super::upstream::{self, UpstreamTokens};
 use super::{Vault, VaultError};
 use crate::clock;
@@ -48,8 +47,8 @@ impl Vault {
         now: Timestamp,
     ) -> Result<SubjectId, VaultError> {
         let lookup = self.lookup(identity);
-        self.write_key(move |connection, vault| {
-            let (subject, key) = find_or_admit(connection, vault, &lookup, now)?;
+        self.write_key(move |sql, vault| {
+            let (subject, key) = find_or_admit(sql, vault, &lookup, now)?;
             Ok((Scope::Subject(subject), key, subject))
         })
         .await
@@ -68,9 +67,9 @@ impl Vault {
     ) -> Result<SubjectId, VaultError> {
         let lookup = self.lookup(identity);
         let plain = tokens.to_bytes();
-        self.write_key(move |connection, vault| {
-            let (subject, key) = find_or_admit(connection, vault, &lookup, now)?;
-            upstream::put(connection, &key, subject, grant, &plain, now)?;
+        self.write_key(move |sql, vault| {
+            let (subject, key) = find_or_admit(sql, vault, &lookup, now)?;
+            upstream::put(sql, &key, subject, grant, &plain, now)?;
             Ok((Scope::Subject(subject), key, subject))
         })
         .await
@@ -90,32 +89,44 @@ impl Vault {
 }
 
 fn find_or_admit(
-    connection: &Connection,
+    sql: &dyn Sql,
     vault: &Vault,
     lookup: &[u8; 32],
     now: Timestamp,
 ) -> Result<(SubjectId, DataKey), VaultError> {
-    let known = connection
-        .prepare_cached("SELECT subject FROM subject WHERE identity = ?1")?
-        .query_row([lookup], |row| row.get::<_, [u8; 16]>(0))
-        .optional()?;
-    let subject = SubjectId(match known {
-        Some(bytes) => Uuid::from_bytes(bytes),
-        None => uuid::Builder::from_random_bytes(clock::random()).into_uuid(),
-    });
-    if known.is_none() {
-        connection
-            .prepare_cached("INSERT INTO subject (identity, subject) VALUES (?1, ?2)")?
-            .execute(params![lookup, subject.0.as_bytes()])?;
+    let known = find(sql, lookup)?;
+    if let Some(subject) = known
+        && let Some(key) = vault.0.data_keys.get(Scope::Subject(subject))
+    {
+        return Ok((subject, key));
     }
-    let key = match vault.0.data_keys.get(Scope::Subject(subject)) {
-        Some(key) if known.is_some() => key,
-        _ => find_or_make(
-            connection,
-            &vault.0.master_keys,
-            Scope::Subject(subject),
-            now,
-        )?,
+    let subject = match known {
+        Some(subject) => subject,
+        None => admit(sql, lookup)?,
     };
+    let scope = Scope::Subject(subject);
+    let key = find_or_make(sql, &vault.0.master_keys, scope, now)?;
     Ok((subject, key))
+}
+
+fn find(sql: &dyn Sql, lookup: &[u8; 32]) -> Result<Option<SubjectId>, VaultError> {
+    let row = sql.row(
+        "SELECT subject FROM grantlog_vault.subject WHERE identity = $1",
+        &[Value::from(lookup)],
+    )?;
+    row.map(|mut row| Ok(SubjectId(row.take(0)?))).transpose()
+}
+
+/// A new subject, or the one that another node has just made.
+fn admit(sql: &dyn Sql, lookup: &[u8; 32]) -> Result<SubjectId, VaultError> {
+    let drawn = SubjectId(uuid::Builder::from_random_bytes(clock::random()).into_uuid());
+    let inserted = sql.execute(
+        "INSERT INTO grantlog_vault.subject (identity, subject) VALUES ($1, $2)
+         ON CONFLICT (identity) DO NOTHING",
+        &[Value::from(lookup), drawn.0.as_bytes().into()],
+    )?;
+    if inserted > 0 {
+        return Ok(drawn);
+    }
+    find(sql, lookup)?.ok_or(VaultError::LostRace)
 }

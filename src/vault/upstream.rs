@@ -4,14 +4,13 @@ use std::borrow::Cow;
 
 use domain::Timestamp;
 use domain::id::{GrantId, SubjectId};
-use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::aead::fields;
 use super::data_keys::{DataKey, Opened};
 use super::scope::Scope;
+use super::sql::{Sql, Value};
 use super::{Tampered, Vault, VaultError};
 use crate::tokens::Secret;
 
@@ -89,26 +88,118 @@ impl UpstreamTokens {
     }
 }
 
+/// Upstream tokens as they were read.
+#[derive(Clone, Debug)]
+pub struct StoredTokens {
+    /// The tokens.
+    pub tokens: UpstreamTokens,
+    /// Which tokens these are among all that the grant has had.
+    pub revision: Revision,
+}
+
+/// Tells what was read from what replaced it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Revision(Vec<u8>);
+
+impl std::fmt::Debug for Revision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Revision(…)")
+    }
+}
+
 impl Vault {
-    /// Replaces a grant's upstream tokens, such as after they were refreshed.
+    /// Takes on the renewal of upstream tokens until then, for this node alone: a provider that
+    /// rotates refresh tokens takes a second use of one for theft. `false` where another has taken
+    /// it on, or they are no longer those that were read. Replacing them ends it.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn claim_upstream(
+        &self,
+        grant: GrantId,
+        read: &Revision,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool, VaultError> {
+        let read = read.clone();
+        self.0
+            .store
+            .write(move |sql| {
+                let claimed = sql.execute(
+                    "UPDATE grantlog_vault.upstream_token SET claimed_until = $4
+                     WHERE grant_id = $1 AND sealed = $2
+                     AND (claimed_until IS NULL OR claimed_until <= $3)",
+                    &[
+                        grant.0.as_bytes().into(),
+                        Value::from(&read.0),
+                        now.timestamp_micros().into(),
+                        until.timestamp_micros().into(),
+                    ],
+                )?;
+                Ok(claimed > 0)
+            })
+            .await
+    }
+
+    /// Gives back what was taken on until then, so that it can be tried again sooner.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn release_upstream(
+        &self,
+        grant: GrantId,
+        until: Timestamp,
+    ) -> Result<(), VaultError> {
+        self.0
+            .store
+            .write(move |sql| {
+                sql.execute(
+                    "UPDATE grantlog_vault.upstream_token SET claimed_until = NULL
+                     WHERE grant_id = $1 AND claimed_until = $2",
+                    &[grant.0.as_bytes().into(), until.timestamp_micros().into()],
+                )?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Replaces a grant's upstream tokens, such as after they were refreshed. `false` where they
+    /// are no longer those that were read: another node has replaced them, or they were deleted.
     ///
     /// # Errors
     /// [`VaultError::NoKey`] for an unknown subject, [`VaultError::Erased`] for an erased one; the
     /// store failed.
-    pub async fn put_upstream(
+    pub async fn replace_upstream(
         &self,
         subject: SubjectId,
         grant: GrantId,
+        read: &Revision,
         tokens: &UpstreamTokens,
         now: Timestamp,
-    ) -> Result<(), VaultError> {
+    ) -> Result<bool, VaultError> {
         let scope = Scope::Subject(subject);
         self.load(scope).await?;
-        let key = self.loaded(scope)?;
-        let plain = tokens.to_bytes();
+        let (read, plain) = (read.clone(), tokens.to_bytes());
+        let sealed = self
+            .loaded(scope)?
+            .seal(scope, &aad(subject, grant), &[&plain])?;
         self.0
             .store
-            .write(move |connection| put(connection, &key, subject, grant, &plain, now))
+            .write(move |sql| {
+                let replaced = sql.execute(
+                    "UPDATE grantlog_vault.upstream_token
+                     SET sealed = $4, updated_at = $5, claimed_until = NULL
+                     WHERE grant_id = $1 AND subject = $2 AND sealed = $3",
+                    &[
+                        grant.0.as_bytes().into(),
+                        subject.0.as_bytes().into(),
+                        Value::from(&read.0),
+                        Value::from(&sealed),
+                        now.timestamp_micros().into(),
+                    ],
+                )?;
+                Ok(replaced > 0)
+            })
             .await
     }
 
@@ -116,25 +207,25 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::Tampered`]; the store failed.
-    pub async fn upstream(&self, grant: GrantId) -> Result<Option<UpstreamTokens>, VaultError> {
+    pub async fn upstream(&self, grant: GrantId) -> Result<Option<StoredTokens>, VaultError> {
         self.blocking(move |vault| {
-            let row = vault
-                .0
-                .store
-                .reader()
-                .prepare_cached("SELECT subject, sealed FROM upstream_token WHERE grant_id = ?1")?
-                .query_row([grant.0.as_bytes()], |row| {
-                    Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, Vec<u8>>(1)?))
-                })
-                .optional()?;
-            let Some((subject, sealed)) = row else {
+            let row = vault.0.store.read(|sql| {
+                sql.row(
+                    "SELECT subject, sealed FROM grantlog_vault.upstream_token WHERE grant_id = $1",
+                    &[grant.0.as_bytes().into()],
+                )
+            })?;
+            let Some(mut row) = row else {
                 return Ok(None);
             };
-            let subject = SubjectId(Uuid::from_bytes(subject));
+            let (subject, sealed) = (SubjectId(row.take(0)?), row.take::<Vec<u8>>(1)?);
             let scope = Scope::Subject(subject);
             let key = vault.load_blocking(scope)?;
             match key.open(scope, &aad(subject, grant), &sealed)? {
-                Opened::Plain(plain) => Ok(Some(UpstreamTokens::from_bytes(&plain)?)),
+                Opened::Plain(plain) => Ok(Some(StoredTokens {
+                    tokens: UpstreamTokens::from_bytes(&plain)?,
+                    revision: Revision(sealed),
+                })),
                 Opened::Erased => Ok(None),
             }
         })
@@ -148,18 +239,20 @@ impl Vault {
     pub async fn delete_upstream(&self, grant: GrantId) -> Result<bool, VaultError> {
         self.0
             .store
-            .write(move |connection| {
-                Ok(connection
-                    .prepare_cached("DELETE FROM upstream_token WHERE grant_id = ?1")?
-                    .execute([grant.0.as_bytes()])?
-                    > 0)
+            .write(move |sql| {
+                let deleted = sql.execute(
+                    "DELETE FROM grantlog_vault.upstream_token WHERE grant_id = $1",
+                    &[grant.0.as_bytes().into()],
+                )?;
+                Ok(deleted > 0)
             })
             .await
     }
 }
 
+/// Stores what a login gave.
 pub(super) fn put(
-    connection: &Connection,
+    sql: &dyn Sql,
     key: &DataKey,
     subject: SubjectId,
     grant: GrantId,
@@ -167,17 +260,18 @@ pub(super) fn put(
     now: Timestamp,
 ) -> Result<(), VaultError> {
     let sealed = key.seal(Scope::Subject(subject), &aad(subject, grant), &[plain])?;
-    connection
-        .prepare_cached(
-            "INSERT INTO upstream_token (grant_id, subject, sealed, updated_at) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (grant_id) DO UPDATE SET subject = ?2, sealed = ?3, updated_at = ?4",
-        )?
-        .execute(params![
-            grant.0.as_bytes(),
-            subject.0.as_bytes(),
-            sealed,
-            now.timestamp_micros()
-        ])?;
+    sql.execute(
+        "INSERT INTO grantlog_vault.upstream_token (grant_id, subject, sealed, updated_at)
+         VALUES ($1, $2, $3, $4)
+         ON CONFLICT (grant_id) DO UPDATE SET subject = excluded.subject,
+         sealed = excluded.sealed, updated_at = excluded.updated_at, claimed_until = NULL",
+        &[
+            grant.0.as_bytes().into(),
+            subject.0.as_bytes().into(),
+            Value::from(&sealed),
+            now.timestamp_micros().into(),
+        ],
+    )?;
     Ok(())
 }
 

@@ -117,9 +117,12 @@ async fn a_token_about_to_end_is_renewed_once_for_all_who_wait() {
         .await
         .expect("the vault")
         .expect("tokens");
-    assert_ne!(before.access_token.expose(), after.access_token.expose());
-    assert!(after.id_token.is_some(), "the id token is kept");
-    let bearer = format!("Bearer {}", after.access_token.expose());
+    assert_ne!(
+        before.tokens.access_token.expose(),
+        after.tokens.access_token.expose()
+    );
+    assert!(after.tokens.id_token.is_some(), "the id token is kept");
+    let bearer = format!("Bearer {}", after.tokens.access_token.expose());
     for received in upstream.received() {
         assert_eq!(received.header("authorization"), bearer);
     }

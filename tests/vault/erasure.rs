@@ -5,6 +5,16 @@ use proptest::prelude::*;
 
 use super::*;
 
+on_both![
+    what_was_sealed_opens_in_its_place_alone,
+    every_byte_of_a_sealed_entry_counts,
+    a_commitment_opens_to_one_entry,
+    an_erased_subject_stays_erased,
+    a_month_can_be_erased,
+    a_key_that_is_not_in_memory_is_asked_for_and_never_awaited,
+    nothing_puts_a_destroyed_key_back,
+];
+
 fn plain(opened: Result<Opened, VaultError>) -> Vec<u8> {
     match opened.expect("opens") {
         Opened::Plain(plain) => plain.to_vec(),
@@ -16,9 +26,7 @@ fn is_tampered<T: std::fmt::Debug>(outcome: &Result<T, VaultError>) -> bool {
     matches!(outcome, Err(VaultError::Tampered(Tampered)))
 }
 
-#[tokio::test]
-async fn what_was_sealed_opens_in_its_place_alone() {
-    let fixture = Fixture::new();
+async fn what_was_sealed_opens_in_its_place_alone(fixture: Fixture) {
     let vault = fixture.open();
     let subject = vault.subject_for(alice(), at(0)).await.expect("admitted");
     let month = Scope::month_of(at(0));
@@ -36,9 +44,7 @@ async fn what_was_sealed_opens_in_its_place_alone() {
     }
 }
 
-#[tokio::test]
-async fn every_byte_of_a_sealed_entry_counts() {
-    let fixture = Fixture::new();
+async fn every_byte_of_a_sealed_entry_counts(fixture: Fixture) {
     let vault = fixture.open();
     let subject = vault.subject_for(alice(), at(0)).await.expect("admitted");
     for scope in [Scope::Subject(subject), Scope::month_of(at(0))] {
@@ -64,9 +70,7 @@ async fn every_byte_of_a_sealed_entry_counts() {
     }
 }
 
-#[test]
-fn a_commitment_opens_to_one_entry() {
-    let fixture = Fixture::new();
+async fn a_commitment_opens_to_one_entry(fixture: Fixture) {
     let vault = fixture.open();
     let seal = |personal: &[u8]| {
         let entry = vault.seal_entry(Scope::month_of(at(0)), event(1), personal);
@@ -90,9 +94,7 @@ fn a_commitment_opens_to_one_entry() {
     assert_eq!(format!("{opened:?}"), "Ok(Plain(…))");
 }
 
-#[tokio::test]
-async fn an_erased_subject_stays_erased() {
-    let fixture = Fixture::new();
+async fn an_erased_subject_stays_erased(fixture: Fixture) {
     let vault = fixture.open();
     let subject = vault
         .record_login(alice(), grant(1), &tokens("upstream-access"), at(0))
@@ -100,6 +102,8 @@ async fn an_erased_subject_stays_erased() {
         .expect("recorded");
     let scope = Scope::Subject(subject);
     let entry = vault.seal_entry(scope, event(1), b"alice").expect("sealed");
+    let read = vault.upstream(grant(1)).await.expect("read");
+    let read = read.expect("there");
 
     assert!(vault.destroy(subject, at(1)).await.expect("destroyed"));
     assert!(!vault.destroy(subject, at(2)).await.expect("already"));
@@ -110,7 +114,7 @@ async fn an_erased_subject_stays_erased() {
     assert!(matches!(refused, Err(VaultError::Erased(erased)) if erased == scope));
     assert!(vault.upstream(grant(1)).await.expect("read").is_none());
     let refused = vault
-        .put_upstream(subject, grant(1), &tokens("x"), at(3))
+        .replace_upstream(subject, grant(1), &read.revision, &tokens("x"), at(3))
         .await;
     assert!(matches!(refused, Err(VaultError::Erased(_))));
 
@@ -125,7 +129,7 @@ async fn an_erased_subject_stays_erased() {
 
 #[tokio::test]
 async fn a_destroyed_key_is_not_left_in_the_file() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::sqlite();
     let vault = fixture.open();
     let subject = vault.subject_for(alice(), at(0)).await.expect("admitted");
     let wrapped: Vec<u8> = fixture
@@ -141,9 +145,7 @@ async fn a_destroyed_key_is_not_left_in_the_file() {
     assert!(!contains(&fixture.bytes(), &wrapped));
 }
 
-#[tokio::test]
-async fn a_month_can_be_erased() {
-    let fixture = Fixture::new();
+async fn a_month_can_be_erased(fixture: Fixture) {
     let vault = fixture.open();
     let scope = Scope::month_of(at(0));
     let entry = vault
@@ -161,9 +163,7 @@ async fn a_month_can_be_erased() {
     assert!(matches!(unknown, Err(VaultError::NoKey(_))));
 }
 
-#[tokio::test]
-async fn a_key_that_is_not_in_memory_is_asked_for_and_never_awaited() {
-    let fixture = Fixture::new();
+async fn a_key_that_is_not_in_memory_is_asked_for_and_never_awaited(fixture: Fixture) {
     let vault = fixture.open();
     let (this_month, next) = (Scope::month_of(at(0)), Scope::month_of(at(31 * 86_400)));
     assert!(vault.is_loaded(this_month) && vault.is_loaded(next));
@@ -196,9 +196,7 @@ async fn a_key_that_is_not_in_memory_is_asked_for_and_never_awaited() {
     ));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nothing_puts_a_destroyed_key_back() {
-    let fixture = Fixture::new();
+async fn nothing_puts_a_destroyed_key_back(fixture: Fixture) {
     let vault = fixture.open();
     for round in 0..20 {
         let subject = vault.subject_for(alice(), at(0)).await.expect("admitted");
@@ -226,7 +224,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn any_personal_data_round_trips(personal: Vec<u8>, id: u128) {
-        let fixture = Fixture::new();
+        let fixture = Fixture::sqlite();
         let vault = fixture.open();
         let entry = vault.seal_entry(Scope::month_of(at(0)), event(id), &personal).expect("sealed");
         prop_assert_eq!(plain(vault.open_entry(event(id), &entry.commitment, &entry.sealed)), personal);

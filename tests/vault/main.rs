@@ -1,11 +1,34 @@
-//! The vault on its real file: what it keeps, what it forgets, what a thief of the file gets.
+//! The vault on its real stores: what it keeps, what it forgets, what a thief gets, what several
+//! nodes do at once. One suite for both stores; `file` and `database` hold what only one of them has.
 
+/// Runs each of these on both stores.
+macro_rules! on_both {
+    ($($test:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $test() {
+                super::$test(super::Fixture::sqlite()).await;
+            })*
+        }
+
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $test() {
+                super::$test(super::Fixture::postgres()).await;
+            })*
+        }
+    };
+}
+
+mod database;
 mod erasure;
 mod file;
+mod master_keys;
+mod nodes;
 mod signing;
 mod subjects;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,49 +36,124 @@ use chrono::DateTime;
 use domain::Timestamp;
 use domain::id::{EventId, GrantId, ProviderId};
 use grantlog::clock;
+use grantlog::postgres::Postgres;
 use grantlog::tokens::Secret;
-use grantlog::vault::{Identity, MasterKeys, UpstreamTokens, Vault};
+use grantlog::vault::{Identity, MasterKeys, UpstreamTokens, Vault, VaultError};
+use support::postgres::Database;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-/// A vault in a folder of its own.
+/// An empty store for a vault.
 struct Fixture {
-    folder: TempDir,
+    place: Place,
     master_key: String,
 }
 
+enum Place {
+    Folder(TempDir),
+    Database(Database),
+}
+
 impl Fixture {
-    fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().expect("a folder"),
-            master_key: new_master_key(),
+    fn sqlite() -> Self {
+        Self::at(Place::Folder(tempfile::tempdir().expect("a folder")))
+    }
+
+    fn postgres() -> Self {
+        Self::at(Place::Database(Database::create()))
+    }
+
+    fn at(place: Place) -> Self {
+        let master_key = new_master_key();
+        Self { place, master_key }
+    }
+
+    fn folder(&self) -> &Path {
+        match &self.place {
+            Place::Folder(folder) => folder.path(),
+            Place::Database(_) => panic!("a vault in PostgreSQL has no folder"),
         }
     }
 
     fn path(&self) -> PathBuf {
-        self.folder.path().join("vault.db")
+        self.folder().join("vault.db")
     }
 
+    /// A handle of its own, as another node has it.
     fn open(&self) -> Vault {
         self.open_with(&self.master_key).expect("opened")
     }
 
-    fn open_with(&self, keys: &str) -> Result<Vault, grantlog::vault::VaultError> {
-        Vault::open(&self.path(), MasterKeys::parse(keys).expect("keys"), at(0))
+    fn open_with(&self, keys: &str) -> Result<Vault, VaultError> {
+        let keys = MasterKeys::parse(keys).expect("keys");
+        match &self.place {
+            Place::Folder(_) => Vault::open(&self.path(), keys, at(0)),
+            Place::Database(database) => {
+                Vault::open_postgres(connect(&database.url()), keys, true, at(0))
+            }
+        }
     }
 
-    /// The file as SQLite sees it, for tests that look or reach into it.
+    fn open_read_only(&self) -> Result<Vault, VaultError> {
+        let keys = MasterKeys::parse(&self.master_key).expect("keys");
+        match &self.place {
+            Place::Folder(_) => Vault::open_read_only(&self.path(), keys),
+            Place::Database(database) => {
+                Vault::open_postgres_read_only(connect(&database.url()), keys)
+            }
+        }
+    }
+
+    /// Runs a statement behind the vault's back and returns the first column, one row a line.
+    fn run(&self, sql: &str) -> String {
+        let connection = match &self.place {
+            Place::Folder(_) => self.sql(),
+            Place::Database(database) => return database.run(sql),
+        };
+        let mut statement = connection
+            .prepare(&sql.replace("grantlog_vault.", ""))
+            .expect(sql);
+        let rows = statement.query_map([], |row| row.get(0)).expect(sql);
+        let lines: Vec<String> = rows.collect::<Result<_, _>>().expect(sql);
+        lines.join("\n")
+    }
+
+    /// The file as SQLite sees it.
     fn sql(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.path()).expect("opened")
     }
 
-    /// Everything a thief of the folder would read.
+    /// Everything a thief of the folder, or of a dump of the database, would read.
     fn bytes(&self) -> Vec<u8> {
-        let files = std::fs::read_dir(self.folder.path()).expect("listed");
+        if let Place::Database(database) = &self.place {
+            return dump(database);
+        }
+        let files = std::fs::read_dir(self.folder()).expect("listed");
         files
             .flat_map(|file| std::fs::read(file.expect("a file").path()).expect("read"))
             .collect()
     }
+}
+
+fn connect(url: &str) -> Postgres {
+    Postgres::new(url, 4).expect("a URL")
+}
+
+/// Every value of every column, as the bytes that it is.
+fn dump(database: &Database) -> Vec<u8> {
+    let selects = database.run(
+        "SELECT format(CASE data_type WHEN 'bytea' THEN 'SELECT encode(%I, ''hex'') FROM grantlog_vault.%I'
+         ELSE 'SELECT encode(convert_to(%I::text, ''UTF8''), ''hex'') FROM grantlog_vault.%I' END,
+         column_name, table_name) FROM information_schema.columns WHERE table_schema = 'grantlog_vault'",
+    );
+    let values = selects.lines().map(|select| database.run(select));
+    let hex = values.collect::<Vec<_>>().join("\n");
+    let bytes = hex
+        .lines()
+        .flat_map(|line| (0..line.len() / 2).map(move |i| &line[2 * i..2 * i + 2]));
+    bytes
+        .map(|byte| u8::from_str_radix(byte, 16).expect("hex"))
+        .collect()
 }
 
 fn new_master_key() -> String {

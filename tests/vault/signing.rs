@@ -9,6 +9,14 @@ use grantlog::vault::{Rotation, VaultError};
 
 use super::*;
 
+on_both![
+    keys_outlive_a_restart,
+    a_rotation_publishes_first_and_retires_last,
+    a_leak_is_cut_off_at_once,
+    another_handle_learns_of_a_rotation,
+    no_column_of_a_key_can_be_changed_in_the_file,
+];
+
 const PACE: Rotation = Rotation {
     publish_ahead: Duration::from_secs(100),
     keep_old: Duration::from_secs(3600),
@@ -42,9 +50,7 @@ fn mint(vault: &Vault, alg: Algorithm, now: Timestamp) -> String {
     access::mint(&vault.signing_keys(), alg, &claims(), now).expect("minted")
 }
 
-#[tokio::test]
-async fn keys_outlive_a_restart() {
-    let fixture = Fixture::new();
+async fn keys_outlive_a_restart(fixture: Fixture) {
     let vault = fixture.open();
     let algorithms = [
         Algorithm::HS256,
@@ -67,9 +73,7 @@ async fn keys_outlive_a_restart() {
     }
 }
 
-#[tokio::test]
-async fn a_rotation_publishes_first_and_retires_last() {
-    let fixture = Fixture::new();
+async fn a_rotation_publishes_first_and_retires_last(fixture: Fixture) {
     let vault = fixture.open();
     let alg = Algorithm::ES256;
     vault.ensure_signing_key(alg, at(0)).await.expect("there");
@@ -109,9 +113,7 @@ async fn a_rotation_publishes_first_and_retires_last() {
     assert!(keys.in_use(alg, at(50)).is_none());
 }
 
-#[tokio::test]
-async fn a_leak_is_cut_off_at_once() {
-    let fixture = Fixture::new();
+async fn a_leak_is_cut_off_at_once(fixture: Fixture) {
     let vault = fixture.open();
     let token = mint(&vault, Algorithm::HS256, at(0));
     vault
@@ -132,9 +134,7 @@ async fn a_leak_is_cut_off_at_once() {
     assert_eq!(verify(&vault, &token, at(3)), Ok(()));
 }
 
-#[tokio::test]
-async fn another_handle_learns_of_a_rotation() {
-    let fixture = Fixture::new();
+async fn another_handle_learns_of_a_rotation(fixture: Fixture) {
     let (one, two) = (fixture.open(), fixture.open());
     let now = Rotation {
         publish_ahead: Duration::ZERO,
@@ -145,13 +145,11 @@ async fn another_handle_learns_of_a_rotation() {
         .expect("rotated");
     let token = mint(&one, Algorithm::HS256, at(2));
     assert_eq!(verify(&two, &token, at(2)), Err(Rejection::UnknownKey));
-    two.reload_signing_keys().await.expect("reloaded");
+    two.catch_up().await.expect("caught up");
     assert_eq!(verify(&two, &token, at(2)), Ok(()));
 }
 
-#[tokio::test]
-async fn no_column_of_a_key_can_be_changed_in_the_file() {
-    let fixture = Fixture::new();
+async fn no_column_of_a_key_can_be_changed_in_the_file(fixture: Fixture) {
     let vault = fixture.open();
     vault
         .ensure_signing_key(Algorithm::ES256, at(0))
@@ -163,24 +161,21 @@ async fn no_column_of_a_key_can_be_changed_in_the_file() {
         "not_before = not_before - 1",
         "retires_at = 1",
         "kid = 'chosen' WHERE alg = 'HS256'",
-        "sealed = zeroblob(28)",
+        "sealed = (SELECT wrapped FROM grantlog_vault.data_key WHERE wrapped IS NOT NULL LIMIT 1)",
     ] {
-        let backup = fixture.sql();
-        backup
-            .execute_batch("CREATE TABLE kept AS SELECT * FROM signing_key")
-            .expect("kept");
-        let changed = backup.execute(&format!("UPDATE signing_key SET {change}"), []);
-        assert!(changed.expect("changed") > 0, "{change}");
+        fixture.run("CREATE TABLE kept AS SELECT * FROM grantlog_vault.signing_key");
+        let changed = fixture.run(&format!(
+            "UPDATE grantlog_vault.signing_key SET {change} RETURNING kid"
+        ));
+        assert!(!changed.is_empty(), "{change}");
         let read = vault.reload_signing_keys().await;
         assert!(
             matches!(read, Err(VaultError::Tampered(_))),
             "{change} {read:?}"
         );
-        backup
-            .execute_batch(
-                "DELETE FROM signing_key; INSERT INTO signing_key SELECT * FROM kept; DROP TABLE kept",
-            )
-            .expect("restored");
+        fixture.run("DELETE FROM grantlog_vault.signing_key");
+        fixture.run("INSERT INTO grantlog_vault.signing_key SELECT * FROM kept");
+        fixture.run("DROP TABLE kept");
         vault.reload_signing_keys().await.expect("as before");
     }
 }

@@ -6,9 +6,16 @@ use grantlog::vault::VaultError;
 
 use super::*;
 
-#[tokio::test]
-async fn one_identity_is_one_subject_for_good() {
-    let fixture = Fixture::new();
+on_both![
+    one_identity_is_one_subject_for_good,
+    every_part_of_an_identity_counts,
+    concurrent_logins_agree_on_the_subject,
+    upstream_tokens_are_kept_replaced_and_deleted,
+    rows_cannot_trade_places,
+    secrets_are_kept_by_owner_and_version,
+];
+
+async fn one_identity_is_one_subject_for_good(fixture: Fixture) {
     let vault = fixture.open();
     let subject = vault.subject_for(alice(), at(0)).await.expect("admitted");
     assert_eq!(
@@ -23,9 +30,7 @@ async fn one_identity_is_one_subject_for_good() {
     );
 }
 
-#[tokio::test]
-async fn every_part_of_an_identity_counts() {
-    let fixture = Fixture::new();
+async fn every_part_of_an_identity_counts(fixture: Fixture) {
     let vault = fixture.open();
     let identity = |provider, issuer, sub| Identity {
         provider: ProviderId(provider),
@@ -49,9 +54,7 @@ async fn every_part_of_an_identity_counts() {
     assert_eq!(subjects.len(), identities.len());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn concurrent_logins_agree_on_the_subject() {
-    let fixture = Fixture::new();
+async fn concurrent_logins_agree_on_the_subject(fixture: Fixture) {
     // Two handles on one file, as after a start that overlaps a stop.
     let (one, two) = (fixture.open(), fixture.open());
     let logins: Vec<_> = (0..64)
@@ -76,13 +79,11 @@ async fn concurrent_logins_agree_on_the_subject() {
     assert_eq!(subjects.len(), 4);
     for n in 0..64 {
         let found = two.upstream(grant(n)).await.expect("read").expect("there");
-        assert_eq!(found.access_token.expose(), format!("access-{n}"));
+        assert_eq!(found.tokens.access_token.expose(), format!("access-{n}"));
     }
 }
 
-#[tokio::test]
-async fn upstream_tokens_are_kept_replaced_and_deleted() {
-    let fixture = Fixture::new();
+async fn upstream_tokens_are_kept_replaced_and_deleted(fixture: Fixture) {
     let vault = fixture.open();
     let subject = vault
         .record_login(alice(), grant(1), &tokens("first"), at(0))
@@ -93,58 +94,57 @@ async fn upstream_tokens_are_kept_replaced_and_deleted() {
         .await
         .expect("read")
         .expect("there");
-    assert_eq!(read.access_token.expose(), "first");
-    let refresh_token = read.refresh_token.expect("kept");
+    assert_eq!(read.tokens.access_token.expose(), "first");
+    let refresh_token = read.tokens.refresh_token.as_ref().expect("kept");
     assert_eq!(refresh_token.expose(), "upstream-refresh-\"quoted\"-é");
     assert_eq!(
-        (read.expires_at, read.scope.as_deref()),
+        (read.tokens.expires_at, read.tokens.scope.as_deref()),
         (Some(at(3600)), Some("openid email"))
     );
     assert_eq!(
-        (read.id_token.is_none(), read.token_type.as_str()),
+        (
+            read.tokens.id_token.is_none(),
+            read.tokens.token_type.as_str()
+        ),
         (true, "Bearer")
     );
 
-    vault
-        .put_upstream(subject, grant(1), &tokens("second"), at(1))
-        .await
-        .expect("replaced");
+    let replaced = vault
+        .replace_upstream(subject, grant(1), &read.revision, &tokens("second"), at(1))
+        .await;
+    assert!(replaced.expect("replaced"));
+    let late = vault
+        .replace_upstream(subject, grant(1), &read.revision, &tokens("late"), at(1))
+        .await;
+    assert!(!late.expect("kept as it is"));
     let read = vault
         .upstream(grant(1))
         .await
         .expect("read")
         .expect("there");
-    assert_eq!(read.access_token.expose(), "second");
+    assert_eq!(read.tokens.access_token.expose(), "second");
 
     assert!(vault.delete_upstream(grant(1)).await.expect("deleted"));
     assert!(!vault.delete_upstream(grant(1)).await.expect("already"));
     assert!(vault.upstream(grant(1)).await.expect("read").is_none());
 }
 
-#[tokio::test]
-async fn rows_cannot_trade_places() {
-    let fixture = Fixture::new();
+async fn rows_cannot_trade_places(fixture: Fixture) {
     let vault = fixture.open();
     for n in [1, 2] {
         let tokens = tokens(&format!("access-{n}"));
         let login = vault.record_login(alice(), grant(n), &tokens, at(0)).await;
         login.expect("recorded");
     }
-    fixture
-        .sql()
-        .execute(
-            "UPDATE upstream_token SET sealed = (SELECT sealed FROM upstream_token WHERE grant_id = ?2)
-             WHERE grant_id = ?1",
-            [grant(1).0.as_bytes(), grant(2).0.as_bytes()],
-        )
-        .expect("swapped");
+    fixture.run(
+        "UPDATE grantlog_vault.upstream_token AS it SET sealed = (SELECT other.sealed
+         FROM grantlog_vault.upstream_token AS other WHERE other.grant_id <> it.grant_id)",
+    );
     let read = vault.upstream(grant(1)).await;
     assert!(matches!(read, Err(VaultError::Tampered(_))), "{read:?}");
 }
 
-#[tokio::test]
-async fn secrets_are_kept_by_owner_and_version() {
-    let fixture = Fixture::new();
+async fn secrets_are_kept_by_owner_and_version(fixture: Fixture) {
     let vault = fixture.open();
     let first = vault
         .put_secret("provider-1", b"one", at(0))
