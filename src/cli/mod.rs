@@ -4,6 +4,7 @@
 //! outside reaches a terminal without controls; the exit code says what kind of failure it was.
 
 mod administration;
+mod bench;
 mod client;
 mod configured;
 mod doctor;
@@ -100,6 +101,7 @@ enum Command {
     Restore(store::RestoreArgs),
     /// Tell of migrations, or apply them
     Migrate(store::MigrateArgs),
+    Bench(bench::BenchArgs),
     /// Print a completion script for a shell
     Completions(program::CompletionsArgs),
     /// Print or write the manual pages
@@ -157,6 +159,7 @@ async fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> 
         Command::Backup(args) => store::backup(args, output).await,
         Command::Restore(args) => store::restore(args, output).await,
         Command::Migrate(args) => store::migrate(args, output).await,
+        Command::Bench(args) => bench::run(args, output).await,
         Command::Completions(args) => program::completions(&args, output),
         Command::Man(args) => program::man(&args, output),
         Command::Version => program::version(output),

@@ -16,6 +16,7 @@ use crate::server::{self, Running, StartError};
 /// The service cannot start.
 pub async fn serve(config: Config) -> Result<(), Failure> {
     log_to_stderr("info");
+    server::raise_descriptor_limit();
     let running = server::start(config).await?;
     announce(&running);
     stopped().await;
@@ -86,7 +87,8 @@ fn log_to_stderr(default: &str) {
     };
 }
 
-async fn stopped() {
+/// Until SIGINT or SIGTERM.
+pub(super) async fn stopped() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

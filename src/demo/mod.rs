@@ -226,7 +226,7 @@ async fn stopped() {
 }
 
 /// Three ports that were free a moment ago: public URLs must be known before the server starts.
-fn free_ports() -> io::Result<[u16; 3]> {
+pub(crate) fn free_ports() -> io::Result<[u16; 3]> {
     let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let listeners = [bind()?, bind()?, bind()?];
     let [server, gateway, ops] = listeners.each_ref().map(TcpListener::local_addr);

@@ -6,6 +6,7 @@
 //! taken, requests in flight are answered, counted refusals are recorded, the log's queue is
 //! drained.
 
+mod descriptors;
 mod integrity;
 mod listen;
 mod maintenance;
@@ -33,6 +34,7 @@ use crate::tokens::Secret;
 use crate::vault::{MasterKeyError, MasterKeys, Vault, VaultError};
 use crate::{administration, clock, gateway};
 
+pub use descriptors::raise_descriptor_limit;
 pub use integrity::{Broken, Integrity, verify};
 
 /// The read models' file in the data folder.

@@ -1,43 +1,63 @@
 //! The real program, with a data folder of its own, under the declared provider and proxy.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use crate::Fallible;
-use crate::http::Connection;
-use crate::machine::Pinning;
-use crate::provider::{CLIENT_ID, CLIENT_SECRET};
+use super::connection::Connection;
+use super::machine::{self, Memory, Placement};
+use super::provider::{CLIENT_ID, CLIENT_SECRET};
+use super::{BenchError, Fallible};
+use crate::demo;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_grantlog");
 const READY_WITHIN: Duration = Duration::from_secs(30);
-const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(60);
+const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(120);
 const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A running server; killed when dropped.
-pub struct Node {
+pub(super) struct Node {
     child: Child,
     /// `host:port` of the authorization server.
     pub host: String,
+    /// `host:port` of the MCP gateway.
+    pub gateway: String,
     ops: String,
     /// From the start of the process to its first "ready".
     pub started_in: Duration,
 }
 
+/// What a node works with.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    /// Where the folders of nodes are made.
+    pub folder: &'a Path,
+    /// `host:port` of the identity provider.
+    pub provider: &'a str,
+    /// `host:port` of the MCP server.
+    pub upstream: &'a str,
+    pub placement: Placement,
+}
+
 /// Where a node's files are, and how it is started.
-pub struct Place {
+pub(super) struct Place {
     folder: PathBuf,
-    pinning: Pinning,
+    placement: Placement,
 }
 
 impl Place {
-    /// A new folder under `parent` with a configuration for the provider at `provider`.
-    pub fn new(parent: &Path, name: &str, provider: &str, pinning: Pinning) -> Fallible<Self> {
-        let folder = parent.join(name);
+    /// A new folder with a configuration.
+    pub fn new(surroundings: Surroundings<'_>, name: &str) -> Fallible<Self> {
+        let Surroundings {
+            provider,
+            upstream,
+            placement,
+            ..
+        } = surroundings;
+        let folder = surroundings.folder.join(name);
         fs::create_dir(&folder)?;
         let configuration = format!(
             r#"
@@ -47,47 +67,41 @@ authorizations_per_minute = 0
 tokens_per_minute = 0
 
 [[provider]]
-name = "figures"
+name = "bench"
 type = "oidc"
 issuer = "http://{provider}"
 client_id = "{CLIENT_ID}"
 client_secret = "{CLIENT_SECRET}"
 
 [[proxy]]
-name = "figures"
-upstream_url = "http://127.0.0.1:9/mcp"
-provider = "figures"
+name = "bench"
+upstream_url = "http://{upstream}/mcp"
+provider = "bench"
 [proxy.config]
 oauth_proxy_require_consent = false
 oauth_proxy_scopes = "read write"
 "#
         );
         fs::write(folder.join("grantlog.toml"), configuration)?;
-        Ok(Self { folder, pinning })
+        Ok(Self { folder, placement })
     }
 
-    /// The folder with the stores.
-    pub fn data(&self) -> PathBuf {
-        self.folder.join("grantlog-data")
-    }
-
-    /// The size of a file of the data folder, in bytes.
-    pub fn size_of(&self, file: &str) -> Fallible<u64> {
-        Ok(fs::metadata(self.data().join(file))?.len())
+    /// The size of a file of the data folder, in bytes; 0 while there is none.
+    pub fn size_of(&self, file: &str) -> u64 {
+        let file = self.folder.join("grantlog-data").join(file);
+        fs::metadata(file).map_or(0, |metadata| metadata.len())
     }
 
     /// Starts the server and waits until it is ready.
     pub async fn start(&self) -> Fallible<Node> {
-        let [server, gateway, ops] = [free_port()?, free_port()?, free_port()?];
+        let listeners = demo::free_ports()?.map(|port| format!("{}:{port}", Ipv4Addr::LOCALHOST));
+        let [server, gateway, ops] = listeners;
         let log = fs::File::create(self.folder.join("server.log"))?;
-        let began = Instant::now();
-        let child = self
-            .pinning
-            .command(PROGRAM)
+        let mut command = Command::new(std::env::current_exe()?);
+        command
             .arg("serve")
             .current_dir(&self.folder)
             .env_clear()
-            .env("PATH", "/usr/bin:/bin")
             .env("GRANTLOG_SERVER__LISTEN", &server)
             .env("GRANTLOG_SERVER__PUBLIC_URL", format!("http://{server}"))
             .env("GRANTLOG_GATEWAY__LISTEN", &gateway)
@@ -95,22 +109,22 @@ oauth_proxy_scopes = "read write"
             .env("GRANTLOG_OPS__LISTEN", &ops)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
+            .stderr(log);
+        let began = Instant::now();
         let mut node = Node {
-            child,
+            child: self.placement.spawn(command)?,
             host: server,
+            gateway,
             ops,
             started_in: Duration::ZERO,
         };
         while !node.is_ready().await {
             if let Some(status) = node.child.try_wait()? {
                 let log = fs::read_to_string(self.folder.join("server.log"))?;
-                return Err(format!("the server ended with {status}:\n{log}").into());
+                let reason = format!("the server ended with {status}:\n{log}");
+                return Err(BenchError::Server(reason));
             }
-            if began.elapsed() > READY_WITHIN {
-                return Err("the server does not become ready".into());
-            }
+            still(began, READY_WITHIN, "the server does not become ready")?;
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         node.started_in = began.elapsed();
@@ -123,6 +137,10 @@ impl Node {
         self.child.id()
     }
 
+    pub fn memory(&self) -> Option<Memory> {
+        Memory::of(self.process())
+    }
+
     /// Waits until the read models have followed the log to its end; returns the log's length.
     pub async fn catch_up(&self) -> Fallible<u64> {
         let began = Instant::now();
@@ -130,31 +148,24 @@ impl Node {
         loop {
             let metrics = ops.get("/metrics", None).await?.text();
             let value = |name: &str| -> Option<u64> {
-                let lines = metrics.lines();
-                let mut values =
-                    lines.filter_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-                values.next()
+                let mut lines = metrics.lines();
+                lines.find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
             };
-            let head = value("grantlog_log_head").ok_or("the log has no length")?;
-            if value("grantlog_read_model_position") == Some(head) {
+            let head = value("grantlog_log_head ");
+            if let Some(head) = head.filter(|_| value("grantlog_read_model_position ") == head) {
                 return Ok(head);
             }
-            if began.elapsed() > CAUGHT_UP_WITHIN {
-                return Err("the read models do not follow".into());
-            }
+            still(began, CAUGHT_UP_WITHIN, "the read models do not follow")?;
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
     /// Ends it as an operator would.
     pub async fn stop(mut self) -> Fallible<()> {
-        let process = self.process().to_string();
-        Command::new("kill").args(["-INT", &process]).status()?;
+        machine::interrupt(&mut self.child)?;
         let began = Instant::now();
         while self.child.try_wait()?.is_none() {
-            if began.elapsed() > STOPPED_WITHIN {
-                return Err("the server does not end".into());
-            }
+            still(began, STOPPED_WITHIN, "the server does not end")?;
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
@@ -177,9 +188,9 @@ impl Drop for Node {
     }
 }
 
-/// `127.0.0.1` with a port that was free a moment ago.
-pub fn free_port() -> Fallible<String> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?
-        .local_addr()?
-        .to_string())
+fn still(began: Instant, within: Duration, reason: &str) -> Fallible<()> {
+    if began.elapsed() > within {
+        return Err(BenchError::Server(reason.to_owned()));
+    }
+    Ok(())
 }

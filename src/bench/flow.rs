@@ -4,8 +4,8 @@ use form_urlencoded::byte_serialize;
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::Fallible;
-use crate::http::{Answer, Connection};
+use super::connection::{Answer, Connection};
+use super::{BenchError, Fallible};
 
 const BASE: &str = "/api/v1/oauth-proxy/1";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -16,24 +16,14 @@ const CODE_CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 /// A registered client.
 #[derive(Clone, Deserialize)]
-pub struct Client {
+pub(super) struct Client {
     client_id: String,
     client_secret: String,
 }
 
-impl Client {
-    /// One that nobody registered, of the usual lengths.
-    pub fn invented() -> Self {
-        Self {
-            client_id: "gateway_00112233445566778899aabbccddeeff".to_owned(),
-            client_secret: format!("gw_secret_{}", "x".repeat(43)),
-        }
-    }
-}
-
 /// What a token request gives.
 #[derive(Deserialize)]
-pub struct Tokens {
+pub(super) struct Tokens {
     pub access_token: String,
     pub refresh_token: String,
 }
@@ -44,10 +34,10 @@ struct Introspection {
 }
 
 /// Registers a client (RFC 7591).
-pub async fn register(server: &mut Connection) -> Fallible<Client> {
+pub(super) async fn register(server: &mut Connection) -> Fallible<Client> {
     let metadata = serde_json::json!({
         "redirect_uris": [REDIRECT_URI],
-        "client_name": "figures",
+        "client_name": "bench",
         "token_endpoint_auth_method": "client_secret_post",
         "grant_types": ["authorization_code", "refresh_token"],
         "response_types": ["code"],
@@ -60,13 +50,13 @@ pub async fn register(server: &mut Connection) -> Fallible<Client> {
 }
 
 /// Walks from the authorization request over the provider to the code: three requests.
-pub async fn log_in(
+pub(super) async fn log_in(
     server: &mut Connection,
     provider: &mut Connection,
     client: &Client,
 ) -> Fallible<String> {
     let path = format!(
-        "{BASE}/authorize?response_type=code&client_id={}&redirect_uri={}&state=figures\
+        "{BASE}/authorize?response_type=code&client_id={}&redirect_uri={}&state=bench\
          &scope=read+write&code_challenge={CODE_CHALLENGE}&code_challenge_method=S256",
         client.client_id,
         encoded(REDIRECT_URI),
@@ -78,12 +68,16 @@ pub async fn log_in(
     let location = answer.location()?;
     let query = location.split_once('?').map_or("", |(_, query)| query);
     let code = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "code");
-    let (_, code) = code.ok_or_else(|| format!("no code in {location}"))?;
+    let (_, code) = code.ok_or_else(|| answer.unexpected())?;
     Ok(code.into_owned())
 }
 
 /// Redeems a code.
-pub async fn redeem(server: &mut Connection, client: &Client, code: &str) -> Fallible<Tokens> {
+pub(super) async fn redeem(
+    server: &mut Connection,
+    client: &Client,
+    code: &str,
+) -> Fallible<Tokens> {
     let form = format!(
         "grant_type=authorization_code&code={code}&redirect_uri={}&code_verifier={CODE_VERIFIER}",
         encoded(REDIRECT_URI),
@@ -92,7 +86,7 @@ pub async fn redeem(server: &mut Connection, client: &Client, code: &str) -> Fal
 }
 
 /// Refreshes.
-pub async fn refresh(
+pub(super) async fn refresh(
     server: &mut Connection,
     client: &Client,
     refresh_token: &str,
@@ -102,18 +96,19 @@ pub async fn refresh(
 }
 
 /// Introspects an access token, which must be live.
-pub async fn introspect(
+pub(super) async fn introspect(
     server: &mut Connection,
     client: &Client,
     access_token: &str,
 ) -> Fallible<()> {
     let path = format!("{BASE}/introspect");
     let form = authenticated(client, format!("token={access_token}"));
-    let answer: Introspection = server.post(&path, FORM, form).await?.json(StatusCode::OK)?;
-    if answer.active {
+    let answer = server.post(&path, FORM, form).await?;
+    let introspection: Introspection = answer.json(StatusCode::OK)?;
+    if introspection.active {
         Ok(())
     } else {
-        Err("a live token is said not to be".into())
+        Err(answer.unexpected())
     }
 }
 
@@ -133,7 +128,8 @@ fn authenticated(client: &Client, form: String) -> String {
 /// Everything behind the origin of a URL.
 fn path_of(url: &str) -> Fallible<&str> {
     let at = url.match_indices('/').nth(2).map(|(at, _)| at);
-    Ok(&url[at.ok_or_else(|| format!("no path in {url}"))?..])
+    let at = at.ok_or_else(|| BenchError::Unexpected(format!("a URL without a path, {url}")))?;
+    Ok(&url[at..])
 }
 
 fn encoded(text: &str) -> String {

@@ -1,25 +1,25 @@
 //! An OpenID provider that approves everybody at once and keeps nothing, so that it costs the
 //! load client little: the nonce travels in the code. Never good for anything but measuring.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use axum::extract::{Query, State};
 use axum::response::Redirect;
 use axum::routing::{get, post};
 use axum::{Form, Json, Router};
-use jsonwebtoken::jwk::Jwk;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::{EncodingKey, Header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::{Fallible, clock};
+use super::{BenchError, Fallible};
+use crate::clock;
+use crate::keys::{self, Algorithm, KeyInfo};
 
-pub const CLIENT_ID: &str = "grantlog";
-pub const CLIENT_SECRET: &str = "the-secret-of-grantlog-at-figures";
+pub(super) const CLIENT_ID: &str = "grantlog";
+pub(super) const CLIENT_SECRET: &str = "the-secret-of-grantlog-at-its-bench";
 
 /// How many people there are; they log in in turn.
 const PEOPLE: u64 = 1000;
@@ -44,18 +44,27 @@ struct TokenRequest {
 }
 
 /// Starts it on a free port; returns its `host:port`.
-pub async fn start() -> Fallible<String> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+pub(super) async fn start() -> Fallible<String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let host = listener.local_addr()?.to_string();
-    let pkcs8 =
-        EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
-            .map_err(|_| "no EC key")?;
-    let key = EncodingKey::from_ec_der(pkcs8.as_ref());
-    let jwk = Jwk::from_encoding_key(&key, Algorithm::ES256)?;
+    let now = clock::now();
+    let key = keys::generate(KeyInfo {
+        kid: "bench".to_owned(),
+        alg: Algorithm::ES256,
+        created_at: now,
+        not_before: now,
+        retires_at: None,
+    });
+    let no_key = || BenchError::Unexpected("no signing key".to_owned());
+    let key = key.map_err(|_| no_key())?;
+    let public = key
+        .public_jwk
+        .and_then(|jwk| serde_json::from_str(&jwk).ok());
+    let public: Value = public.ok_or_else(no_key)?;
     let provider = Provider {
         issuer: format!("http://{host}"),
-        jwks: json!({ "keys": [jwk] }),
-        key,
+        jwks: json!({ "keys": [public] }),
+        key: EncodingKey::from_ec_der(&key.private),
         logins: AtomicU64::new(0),
     };
     let routes = Router::new()
@@ -97,7 +106,7 @@ async fn token(
     Form(request): Form<TokenRequest>,
 ) -> Json<Value> {
     let person = provider.logins.fetch_add(1, Ordering::Relaxed) % PEOPLE;
-    let now = clock::seconds();
+    let now = clock::now().timestamp();
     let claims = json!({
         "iss": provider.issuer,
         "aud": CLIENT_ID,
@@ -109,7 +118,8 @@ async fn token(
         "iat": now,
         "exp": now + 300,
     });
-    let header = Header::new(Algorithm::ES256);
+    let mut header = Header::new(jsonwebtoken::Algorithm::ES256);
+    header.kid = Some("bench".to_owned());
     let id_token = jsonwebtoken::encode(&header, &claims, &provider.key);
     Json(json!({
         "access_token": "an-access-token-of-the-provider-with-some-length-to-it",

@@ -1,0 +1,451 @@
+//! What was measured: rates in rows, everything else in figures, and under which conditions.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::Plan;
+use super::load::Sample;
+use super::machine::{self, Memory, Placement};
+use super::rounds::Load;
+use super::tools::Streams;
+
+/// Everything that was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// How.
+    pub conditions: Conditions,
+    /// What has a rate.
+    pub rows: Vec<Row>,
+    /// What has not.
+    pub figures: Vec<Figure>,
+}
+
+/// How it was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Conditions {
+    /// Of this program.
+    pub version: &'static str,
+    /// Which store, and what its answers mean.
+    pub store: &'static str,
+    /// The file system of the data folder; `tmpfs` is memory, where durability is free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_system: Option<String>,
+    /// Processors, memory, system.
+    pub machine: String,
+    /// Which side runs where; both share the machine.
+    pub placement: String,
+    /// The share of the machine that other things took before, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub busy_before: Option<f64>,
+    /// Of the load client, where a row does not say otherwise.
+    pub connections: usize,
+    /// How often each row was measured; rows are medians.
+    pub rounds: usize,
+    /// How long each row was measured in each round.
+    pub seconds: f64,
+}
+
+/// One kind of request.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// What programs call it.
+    pub name: &'static str,
+    /// What people call it.
+    pub title: &'static str,
+    /// How many at once.
+    pub connections: usize,
+    /// The median over the rounds.
+    pub per_second: u64,
+    /// The slowest round.
+    pub per_second_min: u64,
+    /// The fastest round.
+    pub per_second_max: u64,
+    /// The median ratio to the bare endpoint in the same round.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of_bare: Option<f64>,
+    /// Half of the answers came within this time.
+    pub p50_ms: f64,
+    /// All but one in a hundred did.
+    pub p99_ms: f64,
+    /// How busy the server's CPU was with it, 0 to 1 where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_cpu: Option<f64>,
+    /// The same of the load client: near 1, it was the limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_cpu: Option<f64>,
+}
+
+/// One number.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figure {
+    /// What programs call it.
+    pub name: &'static str,
+    /// What people call it.
+    pub title: String,
+    /// Rounded.
+    #[serde(serialize_with = "whole_if_it_is")]
+    pub value: f64,
+    /// Of the value.
+    pub unit: &'static str,
+}
+
+/// One kind of request, measured in several rounds.
+pub(super) struct Line {
+    pub load: Load,
+    pub samples: Vec<Sample>,
+}
+
+/// What a grant with one refresh leaves, in bytes on disk and in events.
+pub(super) struct SizePerGrant {
+    pub log: f64,
+    pub vault: f64,
+    pub read_model: f64,
+    pub events: f64,
+}
+
+impl Conditions {
+    pub(super) fn of(plan: &Plan, placement: Placement) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            store: "embedded; every answer durable on disk, read models following",
+            file_system: machine::file_system(&plan.folder),
+            machine: machine::describe(),
+            placement: placement.describe(),
+            busy_before: machine::busy().map(|share| rounded(share, 2)),
+            connections: plan.connections,
+            rounds: plan.rounds,
+            seconds: rounded(plan.time.as_secs_f64(), 3),
+        }
+    }
+
+    /// One sentence for people.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let Self {
+            version,
+            store,
+            machine,
+            placement,
+            connections,
+            rounds,
+            seconds,
+            ..
+        } = self;
+        let disk = self.file_system.as_deref().unwrap_or("unknown file system");
+        let busy = self.busy_before.map_or(String::new(), |share| {
+            format!(
+                "; {:.0} % of the machine was busy with other things before",
+                share * 100.0
+            )
+        });
+        format!(
+            "Grantlog {version}, store {store} ({disk}); HS256, {connections} connections. {machine}; \
+             client and server share the machine, {placement}. Medians of {rounds} alternating rounds \
+             of {seconds} s{busy}."
+        )
+    }
+}
+
+impl Line {
+    pub fn new(load: Load) -> Self {
+        let samples = Vec::new();
+        Self { load, samples }
+    }
+
+    fn median_of(&self, value: impl Fn(&Sample) -> f64) -> f64 {
+        median(self.samples.iter().map(value).collect())
+    }
+
+    fn row(&self, plan: &Plan, lines: &[Self]) -> Row {
+        let rates = || self.samples.iter().map(|sample| sample.per_second);
+        let share = |of: fn(&Sample) -> Option<f64>| {
+            let shares: Option<Vec<f64>> = self.samples.iter().map(of).collect();
+            shares.map(|shares| rounded(median(shares), 2))
+        };
+        Row {
+            name: self.load.name(),
+            title: self.load.title(),
+            connections: self.load.connections(plan),
+            per_second: median(rates().collect()).round() as u64,
+            per_second_min: rates().fold(f64::INFINITY, f64::min).round() as u64,
+            per_second_max: rates().fold(0.0, f64::max).round() as u64,
+            of_bare: self.of_bare(lines),
+            p50_ms: rounded(self.median_of(|s| milliseconds(s.p50)), 3),
+            p99_ms: rounded(self.median_of(|s| milliseconds(s.p99)), 3),
+            server_cpu: share(|sample| sample.server_cpu),
+            client_cpu: share(|sample| sample.client_cpu),
+        }
+    }
+
+    /// Round by round.
+    fn of_bare(&self, lines: &[Self]) -> Option<f64> {
+        let baseline = self.load.baseline()?;
+        let bare = lines.iter().find(|line| line.load == baseline)?;
+        let pairs = self.samples.iter().zip(&bare.samples);
+        let ratios = pairs.map(|(sample, bare)| sample.per_second / bare.per_second);
+        Some(rounded(median(ratios.collect()), 2))
+    }
+}
+
+impl Report {
+    pub(super) fn new(conditions: Conditions) -> Self {
+        Self {
+            conditions,
+            rows: Vec::new(),
+            figures: Vec::new(),
+        }
+    }
+
+    pub(super) fn loads(&mut self, plan: &Plan, lines: &[Line]) {
+        self.rows
+            .extend(lines.iter().map(|line| line.row(plan, lines)));
+        let median_ms = |load| {
+            let line = lines.iter().find(|line| line.load == load)?;
+            Some(line.median_of(|sample| milliseconds(sample.p50)))
+        };
+        let (alone, through) = (Load::UpstreamAlone, Load::ToolsListAlone);
+        if let (Some(alone), Some(through)) = (median_ms(alone), median_ms(through)) {
+            let title = "what the gateway adds to a tools/list, at the median";
+            self.figure("gateway_added", title, rounded(through - alone, 3), "ms");
+        }
+    }
+
+    pub(super) fn started_empty(&mut self, starts: &[Duration]) {
+        let starts = starts.iter().copied().map(milliseconds).collect();
+        let title = "start to ready, empty log";
+        self.figure("start_empty", title, rounded(median(starts), 0), "ms");
+    }
+
+    pub(super) fn started_full(&mut self, start: Duration, events: u64) {
+        let title = format!("start to ready, {} events", thousands(events as f64));
+        self.figure("start_full", &title, rounded(milliseconds(start), 0), "ms");
+    }
+
+    pub(super) fn memory_idle(&mut self, memory: Option<Memory>) {
+        self.memory("memory_idle", "memory, idle", memory);
+    }
+
+    pub(super) fn memory_loaded(&mut self, memory: Option<Memory>) {
+        self.memory("memory_loaded", "memory, after the load", memory);
+        let highest = memory.map(|memory| Memory {
+            now_mib: memory.highest_mib,
+            ..memory
+        });
+        self.memory("memory_highest", "memory, highest under load", highest);
+    }
+
+    pub(super) fn size(&mut self, size: &SizePerGrant) {
+        let per_grant = [
+            ("log_per_grant", "log, per grant with one refresh", size.log),
+            ("vault_per_grant", "vault, per such grant", size.vault),
+            (
+                "read_models_per_grant",
+                "read models, per such grant",
+                size.read_model,
+            ),
+        ];
+        for (name, title, bytes) in per_grant {
+            self.figure(name, title, rounded(bytes, 0), "bytes");
+        }
+        let events = rounded(size.events, 1);
+        self.figure(
+            "events_per_grant",
+            "events, per such grant",
+            events,
+            "events",
+        );
+    }
+
+    pub(super) fn streams(&mut self, streams: &Streams) {
+        let open = thousands(streams.open as f64);
+        let events = thousands(streams.events as f64);
+        let memory = [
+            (
+                "streams_memory_before",
+                format!("memory, before {open} event streams"),
+                streams.before,
+            ),
+            (
+                "streams_memory_open",
+                format!("memory, {open} event streams open"),
+                streams.while_open,
+            ),
+            (
+                "streams_memory_after",
+                format!("memory, after {events} events over them"),
+                streams.after_events,
+            ),
+        ];
+        for (name, title, memory) in memory {
+            self.memory(name, &title, memory);
+        }
+        let rate = rounded(streams.events_per_second, 0);
+        self.figure("stream_events", "events over them", rate, "per second");
+    }
+
+    fn memory(&mut self, name: &'static str, title: &str, memory: Option<Memory>) {
+        if let Some(memory) = memory {
+            self.figure(name, title, rounded(memory.now_mib, 1), "MiB");
+        }
+    }
+
+    fn figure(&mut self, name: &'static str, title: &str, value: f64, unit: &'static str) {
+        self.figures.push(Figure {
+            name,
+            title: title.to_owned(),
+            value,
+            unit,
+        });
+    }
+
+    /// For documents: the conditions and two tables.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let mut text = format!("{}\n", self.conditions.describe());
+        // Writing to a string does not fail.
+        let _ = self.write_tables(&mut text);
+        text
+    }
+
+    fn write_tables(&self, text: &mut String) -> std::fmt::Result {
+        if !self.rows.is_empty() {
+            text.push_str(
+                "\n| | per second | range | of bare | p50 ms | p99 ms | server's CPU | client's CPU |\n\
+                 |---|---:|---:|---:|---:|---:|---:|---:|\n",
+            );
+        }
+        for row in &self.rows {
+            let percent = |share: Option<f64>| {
+                share.map_or(String::new(), |share| format!("{:.0} %", share * 100.0))
+            };
+            writeln!(
+                text,
+                "| {} | {} | {}–{} | {} | {:.2} | {:.2} | {} | {} |",
+                row.title,
+                thousands(row.per_second as f64),
+                thousands(row.per_second_min as f64),
+                thousands(row.per_second_max as f64),
+                row.of_bare
+                    .map_or(String::new(), |ratio| format!("{ratio:.2}")),
+                row.p50_ms,
+                row.p99_ms,
+                percent(row.server_cpu),
+                percent(row.client_cpu),
+            )?;
+        }
+        if !self.figures.is_empty() {
+            text.push_str("\n| | |\n|---|---:|\n");
+        }
+        for Figure {
+            title, value, unit, ..
+        } in &self.figures
+        {
+            let value = if *value < 100.0 {
+                value.to_string()
+            } else {
+                thousands(*value)
+            };
+            writeln!(text, "| {title} | {value} {unit} |")?;
+        }
+        Ok(())
+    }
+}
+
+/// The middle one.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn rounded(value: f64, digits: i32) -> f64 {
+    let scale = 10_f64.powi(digits);
+    (value * scale).round() / scale
+}
+
+fn whole_if_it_is<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if value.fract() == 0.0 {
+        serializer.serialize_i64(*value as i64)
+    } else {
+        serializer.serialize_f64(*value)
+    }
+}
+
+fn milliseconds(span: Duration) -> f64 {
+    span.as_secs_f64() * 1000.0
+}
+
+/// Rounded, with commas.
+fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        for (value, expected) in [
+            (0.4, "0"),
+            (999.0, "999"),
+            (1000.0, "1,000"),
+            (88_199.4, "88,199"),
+            (1_234_567.0, "1,234,567"),
+        ] {
+            assert_eq!(thousands(value), expected);
+        }
+        assert_eq!(rounded(0.123_456, 3), 0.123);
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert!(median(Vec::new()).is_nan());
+    }
+
+    #[test]
+    fn a_report_is_two_tables() {
+        let mut report = Report {
+            conditions: Conditions {
+                version: "1",
+                store: "embedded",
+                file_system: Some("ext4".to_owned()),
+                machine: "a machine".to_owned(),
+                placement: "nothing pinned".to_owned(),
+                busy_before: Some(0.25),
+                connections: 2,
+                rounds: 1,
+                seconds: 0.5,
+            },
+            rows: vec![Row {
+                name: "refresh",
+                title: "refresh",
+                connections: 2,
+                per_second: 12_000,
+                per_second_min: 11_000,
+                per_second_max: 13_000,
+                of_bare: Some(0.5),
+                p50_ms: 1.25,
+                p99_ms: 9.0,
+                server_cpu: Some(0.9),
+                client_cpu: None,
+            }],
+            figures: Vec::new(),
+        };
+        report.figure("memory_idle", "memory, idle", 24.5, "MiB");
+        let text = report.markdown();
+        assert!(
+            text.contains("25 % of the machine was busy") && text.contains("(ext4)"),
+            "{text}"
+        );
+        let row = "| refresh | 12,000 | 11,000–13,000 | 0.50 | 1.25 | 9.00 | 90 % |  |";
+        assert!(text.contains(row), "{text}");
+        assert!(text.ends_with("| memory, idle | 24.5 MiB |\n"), "{text}");
+    }
+}
