@@ -4,6 +4,8 @@
 //! grant is not revoked as far as the log has been followed, and its scope holds what every call
 //! needs. An API key is refused only after its stream was read again.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderMap, Uri};
 use domain::Timestamp;
 use domain::api_key::{self, Issued};
@@ -19,7 +21,7 @@ use super::endpoint::Stop;
 use super::first_use::Trouble;
 use super::target::{Target, for_resource};
 use crate::app::Context;
-use crate::tokens::access::{self, Claims, Expected};
+use crate::tokens::access::{Claims, Expected};
 use crate::tokens::secret::ApiKey;
 
 /// Whoever was admitted.
@@ -104,7 +106,7 @@ fn verify(
     target: &Target,
     token: &str,
     now: Timestamp,
-) -> Result<Claims, Denial> {
+) -> Result<Arc<Claims>, Denial> {
     let shared = &gateway.shared;
     let audiences = target.audiences(&shared.urls);
     let audiences: Vec<&str> = audiences.iter().map(String::as_str).collect();
@@ -114,7 +116,9 @@ fn verify(
         now,
         leeway_s: 0,
     };
-    access::verify(&shared.app.vault.signing_keys(), token, expected)
+    gateway
+        .known_tokens
+        .verify(&shared.app.vault.signing_keys(), token, expected)
         .map_err(|rejection| Denied::InvalidToken.because(rejection.as_str()))
 }
 

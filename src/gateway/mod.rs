@@ -19,6 +19,7 @@ mod first_use;
 mod forward;
 mod guessed;
 mod headers;
+mod known_tokens;
 mod origin;
 mod provider_tokens;
 mod resource_metadata;
@@ -36,6 +37,7 @@ use axum::routing::{any, get, post};
 use crate::http::{Shared, cors, request};
 use first_use::FirstUses;
 use forward::Forwarder;
+use known_tokens::KnownTokens;
 use provider_tokens::ProviderTokens;
 use upstream_auth::StaticHeaders;
 
@@ -91,6 +93,7 @@ struct Gateway(Arc<Parts>);
 struct Parts {
     shared: Shared,
     forwarder: Forwarder,
+    known_tokens: KnownTokens,
     first_uses: FirstUses,
     provider_tokens: ProviderTokens,
     static_headers: StaticHeaders,
@@ -100,6 +103,7 @@ impl Gateway {
     fn new(shared: Shared) -> Self {
         Self(Arc::new(Parts {
             forwarder: Forwarder::new(&shared),
+            known_tokens: KnownTokens::default(),
             first_uses: FirstUses::default(),
             provider_tokens: ProviderTokens::default(),
             static_headers: StaticHeaders::default(),

@@ -246,6 +246,8 @@ impl<B: Backend> Writer<B> {
         }
         match self.backend.commit() {
             Ok(()) => {
+                metrics::counter!("grantlog_store_transactions_total", "store" => "log")
+                    .increment(1);
                 self.advance(last.position + 1);
                 Written::Done(decisions)
             }

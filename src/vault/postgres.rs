@@ -16,6 +16,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::VaultError;
 use super::sql::{Field, Row, Sql, Value};
+use super::store::count_transaction;
 use crate::postgres::{self, BEGIN_READ, BEGIN_WRITE, Error, Lease, Postgres, within};
 
 const MIGRATIONS: [&str; 1] = [include_str!(
@@ -92,9 +93,11 @@ impl Database {
         if self.is_read_only {
             return Err(VaultError::ReadOnly);
         }
-        self.repeating(|database| {
+        let answer = self.repeating(|database| {
             database.transaction(BEGIN_WRITE, |transaction| work(transaction))
-        })
+        })?;
+        count_transaction();
+        Ok(answer)
     }
 
     /// See [`Store::read`](super::store::Store::read).

@@ -283,5 +283,7 @@ fn commit(
             savepoint.finish()?;
         }
     }
-    transaction.commit()
+    transaction.commit()?;
+    super::store::count_transaction();
+    Ok(())
 }

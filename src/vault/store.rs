@@ -60,3 +60,8 @@ impl Store {
         }
     }
 }
+
+/// Counts a transaction that was committed, for `/metrics`.
+pub(super) fn count_transaction() {
+    metrics::counter!("grantlog_store_transactions_total", "store" => "vault").increment(1);
+}
