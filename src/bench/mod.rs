@@ -16,6 +16,7 @@ mod connection;
 mod flow;
 mod load;
 mod machine;
+mod markdown;
 mod node;
 mod oauth;
 mod provider;

@@ -1,6 +1,5 @@
 //! What was measured: rates in rows, everything else in figures, and under which conditions.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -8,6 +7,7 @@ use serde::{Serialize, Serializer};
 use super::Plan;
 use super::load::Sample;
 use super::machine::{self, Memory, Placement};
+use super::markdown::thousands;
 use super::rounds::Load;
 use super::tools::Streams;
 
@@ -118,33 +118,6 @@ impl Conditions {
             rounds: plan.rounds,
             seconds: rounded(plan.time.as_secs_f64(), 3),
         }
-    }
-
-    /// One sentence for people.
-    #[must_use]
-    pub fn describe(&self) -> String {
-        let Self {
-            version,
-            store,
-            machine,
-            placement,
-            connections,
-            rounds,
-            seconds,
-            ..
-        } = self;
-        let disk = self.file_system.as_deref().unwrap_or("unknown file system");
-        let busy = self.busy_before.map_or(String::new(), |share| {
-            format!(
-                "; {:.0} % of the machine was busy with other things before",
-                share * 100.0
-            )
-        });
-        format!(
-            "Grantlog {version}, store {store} ({disk}); HS256, {connections} connections. {machine}; \
-             client and server share the machine, {placement}. Medians of {rounds} alternating rounds \
-             of {seconds} s{busy}."
-        )
     }
 }
 
@@ -299,58 +272,6 @@ impl Report {
             unit,
         });
     }
-
-    /// For documents: the conditions and two tables.
-    #[must_use]
-    pub fn markdown(&self) -> String {
-        let mut text = format!("{}\n", self.conditions.describe());
-        // Writing to a string does not fail.
-        let _ = self.write_tables(&mut text);
-        text
-    }
-
-    fn write_tables(&self, text: &mut String) -> std::fmt::Result {
-        if !self.rows.is_empty() {
-            text.push_str(
-                "\n| | per second | range | of bare | p50 ms | p99 ms | server's CPU | client's CPU |\n\
-                 |---|---:|---:|---:|---:|---:|---:|---:|\n",
-            );
-        }
-        for row in &self.rows {
-            let percent = |share: Option<f64>| {
-                share.map_or(String::new(), |share| format!("{:.0} %", share * 100.0))
-            };
-            writeln!(
-                text,
-                "| {} | {} | {}–{} | {} | {:.2} | {:.2} | {} | {} |",
-                row.title,
-                thousands(row.per_second as f64),
-                thousands(row.per_second_min as f64),
-                thousands(row.per_second_max as f64),
-                row.of_bare
-                    .map_or(String::new(), |ratio| format!("{ratio:.2}")),
-                row.p50_ms,
-                row.p99_ms,
-                percent(row.server_cpu),
-                percent(row.client_cpu),
-            )?;
-        }
-        if !self.figures.is_empty() {
-            text.push_str("\n| | |\n|---|---:|\n");
-        }
-        for Figure {
-            title, value, unit, ..
-        } in &self.figures
-        {
-            let value = if *value < 100.0 {
-                value.to_string()
-            } else {
-                thousands(*value)
-            };
-            writeln!(text, "| {title} | {value} {unit} |")?;
-        }
-        Ok(())
-    }
 }
 
 /// The middle one.
@@ -374,78 +295,4 @@ fn whole_if_it_is<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S:
 
 fn milliseconds(span: Duration) -> f64 {
     span.as_secs_f64() * 1000.0
-}
-
-/// Rounded, with commas.
-fn thousands(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_written_for_people() {
-        for (value, expected) in [
-            (0.4, "0"),
-            (999.0, "999"),
-            (1000.0, "1,000"),
-            (88_199.4, "88,199"),
-            (1_234_567.0, "1,234,567"),
-        ] {
-            assert_eq!(thousands(value), expected);
-        }
-        assert_eq!(rounded(0.123_456, 3), 0.123);
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
-        assert!(median(Vec::new()).is_nan());
-    }
-
-    #[test]
-    fn a_report_is_two_tables() {
-        let mut report = Report {
-            conditions: Conditions {
-                version: "1",
-                store: "embedded",
-                file_system: Some("ext4".to_owned()),
-                machine: "a machine".to_owned(),
-                placement: "nothing pinned".to_owned(),
-                busy_before: Some(0.25),
-                connections: 2,
-                rounds: 1,
-                seconds: 0.5,
-            },
-            rows: vec![Row {
-                name: "refresh",
-                title: "refresh",
-                connections: 2,
-                per_second: 12_000,
-                per_second_min: 11_000,
-                per_second_max: 13_000,
-                of_bare: Some(0.5),
-                p50_ms: 1.25,
-                p99_ms: 9.0,
-                server_cpu: Some(0.9),
-                client_cpu: None,
-            }],
-            figures: Vec::new(),
-        };
-        report.figure("memory_idle", "memory, idle", 24.5, "MiB");
-        let text = report.markdown();
-        assert!(
-            text.contains("25 % of the machine was busy") && text.contains("(ext4)"),
-            "{text}"
-        );
-        let row = "| refresh | 12,000 | 11,000–13,000 | 0.50 | 1.25 | 9.00 | 90 % |  |";
-        assert!(text.contains(row), "{text}");
-        assert!(text.ends_with("| memory, idle | 24.5 MiB |\n"), "{text}");
-    }
 }

@@ -25,6 +25,7 @@ fn help_is_a_map_with_the_exit_codes() {
         "backup",
         "restore",
         "migrate",
+        "bench",
         "completions",
         "man",
         "version",

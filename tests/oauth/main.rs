@@ -23,4 +23,5 @@ mod rig;
 mod shutdown;
 mod token;
 mod traffic;
+mod transactions;
 mod unwritable;

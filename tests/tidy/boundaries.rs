@@ -150,6 +150,7 @@ fn http_servers_have_their_places() {
         "src/http",
         "src/gateway",
         "src/demo",
+        "src/bench",
         "src/server",
         "src/ops",
     ];

@@ -1,0 +1,65 @@
+//! What a step of the protocol costs the stores: durable commits, as `/metrics` counts them.
+
+use support::{Browser, Client, Pkce, Server, Tokens};
+
+use crate::rig::Rig;
+
+/// Commits of log and vault so far.
+async fn commits(server: &Server) -> u64 {
+    let url = format!("{}/metrics", server.ops_url);
+    let answer = crate::rig::plain_http().get(url).send().await;
+    let text = answer.expect("an answer").text().await.expect("text");
+    ["log", "vault"]
+        .map(|store| {
+            let name = format!("grantlog_store_transactions_total{{store=\"{store}\"}} ");
+            let count = text.lines().find_map(|line| line.strip_prefix(&name));
+            let count = count.unwrap_or_else(|| panic!("no {name}in {text}"));
+            count.parse::<u64>().expect("a number")
+        })
+        .iter()
+        .sum()
+}
+
+/// Takes a step that may commit so often.
+async fn step<T>(rig: &Rig, name: &str, most: u64, taken: impl Future<Output = T>) -> T {
+    let before = commits(&rig.server).await;
+    let outcome = taken.await;
+    let made = commits(&rig.server).await - before;
+    assert!(made <= most, "{name}: {made} transactions");
+    outcome
+}
+
+async fn log_in(rig: &Rig, client: &Client, most: u64) -> String {
+    let mut browser = Browser::new();
+    let url = client.authorize_url(&client.authorization(&Pkce::rfc7636()));
+    let callback = format!("{}/api/v1/oauth/callback/1", rig.server.url);
+    let asking = browser.open(&url, &callback);
+    let back = step(rig, "authorize", 0, asking).await.url.to_string();
+    let returning = browser.open(&back, &client.redirect_uri);
+    let page = step(rig, "callback", most, returning).await;
+    page.param("code").expect("a code")
+}
+
+#[tokio::test]
+async fn no_step_takes_more_than_two_transactions() {
+    let rig = Rig::start().await;
+    let registering = rig.proxy.register(support::confidential_client());
+    let client = step(&rig, "register", 1, registering).await;
+    // That a person and a client were seen for the first time are facts of their own, appended
+    // beside the grant's; they share its transaction where the writer finds them together.
+    for most in [4, 2] {
+        let code = log_in(&rig, &client, most).await;
+        let redeeming = async { client.redeem(&code, &Pkce::rfc7636()).await };
+        let answer = step(&rig, "redeem", 1, redeeming).await;
+        let first = Tokens::of(&answer.expect(200));
+        let refreshing = client.refresh(&first.refresh);
+        let answer = step(&rig, "refresh", 1, refreshing).await;
+        let second = Tokens::of(&answer.expect(200));
+        let introspecting = client.introspect(&second.access);
+        step(&rig, "introspect", 0, introspecting).await.expect(200);
+        assert!(step(&rig, "first use", 1, rig.admits(&second.access)).await);
+        assert!(step(&rig, "second use", 0, rig.admits(&second.access)).await);
+        let revoking = client.revoke(&second.refresh);
+        step(&rig, "revoke", 2, revoking).await.expect(200);
+    }
+}
