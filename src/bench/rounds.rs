@@ -20,12 +20,13 @@ pub(super) enum Load {
     BareProxy,
     ToolsList,
     UpstreamAlone,
+    BareProxyAlone,
     ToolsListAlone,
 }
 
 impl Load {
     /// In the order of the table: each stands behind what it is compared with.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Bare,
         Self::Refresh,
         Self::Redeem,
@@ -35,6 +36,7 @@ impl Load {
         Self::BareProxy,
         Self::ToolsList,
         Self::UpstreamAlone,
+        Self::BareProxyAlone,
         Self::ToolsListAlone,
     ];
 
@@ -53,9 +55,11 @@ impl Load {
             Self::Register => plan.wants(Kind::Register),
             Self::Introspect => plan.wants(Kind::Introspect),
             Self::Flow => plan.wants(Kind::Flow),
-            Self::BareProxy | Self::ToolsList | Self::UpstreamAlone | Self::ToolsListAlone => {
-                plan.wants(Kind::ToolsList)
-            }
+            Self::BareProxy
+            | Self::ToolsList
+            | Self::UpstreamAlone
+            | Self::BareProxyAlone
+            | Self::ToolsListAlone => plan.wants(Kind::ToolsList),
         }
     }
 
@@ -71,6 +75,7 @@ impl Load {
             Self::BareProxy => "bare-proxy",
             Self::ToolsList => "tools-list",
             Self::UpstreamAlone => "upstream-alone",
+            Self::BareProxyAlone => "bare-proxy-alone",
             Self::ToolsListAlone => "tools-list-alone",
         }
     }
@@ -87,6 +92,7 @@ impl Load {
             Self::BareProxy => "bare reverse proxy",
             Self::ToolsList => "tools/list through the gateway",
             Self::UpstreamAlone => "tools/list at the MCP server, one at a time",
+            Self::BareProxyAlone => "the same through the bare reverse proxy",
             Self::ToolsListAlone => "the same through the gateway",
         }
     }
@@ -101,14 +107,14 @@ impl Load {
             | Self::Introspect
             | Self::Flow => Some(Self::Bare),
             Self::BareProxy | Self::ToolsList => Some(Self::BareProxy),
-            Self::UpstreamAlone | Self::ToolsListAlone => None,
+            Self::UpstreamAlone | Self::BareProxyAlone | Self::ToolsListAlone => None,
         }
     }
 
     /// How many connections it has.
     pub fn connections(self, plan: &Plan) -> usize {
         match self {
-            Self::UpstreamAlone | Self::ToolsListAlone => 1,
+            Self::UpstreamAlone | Self::BareProxyAlone | Self::ToolsListAlone => 1,
             _ => plan.connections,
         }
     }
@@ -195,7 +201,7 @@ impl Stage<'_> {
             Load::Register => world.register(plan, node).await,
             Load::Introspect => world.introspect(plan, node).await,
             Load::Flow => world.whole_flow(plan, node).await,
-            Load::BareProxy => {
+            Load::BareProxy | Load::BareProxyAlone => {
                 let tokens = world.access_tokens(connections);
                 tools::list(plan, bare.process(), &bare.host, "/mcp", &tokens).await
             }

@@ -47,6 +47,7 @@ fn everything_is_measured_and_nothing_is_left_behind() {
         "bare-proxy",
         "tools-list",
         "upstream-alone",
+        "bare-proxy-alone",
         "tools-list-alone",
     ];
     assert_eq!(names("rows"), rows);
