@@ -2,7 +2,11 @@
 //!
 //! An access token passes if one of our keys signed it for this resource, its time is now, its
 //! grant is not revoked as far as the log has been followed, and its scope holds what every call
-//! needs. An API key is refused only after its stream was read again.
+//! needs. An API key is refused only after its stream was read again. Where several nodes share a
+//! log, another's revocation is known here within a second, and a node that is cut off from the log
+//! admits nobody.
+
+use std::time::Duration;
 
 use axum::http::{HeaderMap, Uri};
 use domain::Timestamp;
@@ -19,8 +23,12 @@ use super::endpoint::Stop;
 use super::first_use::Trouble;
 use super::target::{Target, for_resource};
 use crate::app::Context;
-use crate::tokens::access::{self, Claims, Expected};
+use crate::tokens::access::{Claims, Expected};
 use crate::tokens::secret::ApiKey;
+
+/// A node that has not followed a shared log for this long admits nobody: another may have revoked
+/// what it would admit.
+const VIEW_AGE_MAX: Duration = Duration::from_secs(2);
 
 /// Whoever was admitted.
 pub(super) enum Admitted {
@@ -65,6 +73,9 @@ pub(super) async fn admit(
     headers: &HeaderMap,
     context: &Context,
 ) -> Result<Admitted, Stop> {
+    if gateway.shared.app.view_age() > VIEW_AGE_MAX {
+        return Err(Stop::Unavailable);
+    }
     match credentials::presented(headers, uri.query())? {
         Credential::Token(token) => by_token(gateway, target, token, context).await,
         Credential::ApiKey(key) => by_api_key(gateway, target, key, context).await,
@@ -78,7 +89,7 @@ async fn by_token(
     context: &Context,
 ) -> Result<Admitted, Stop> {
     let shared = &gateway.shared;
-    let claims = verify(gateway, target, token, context.now)?;
+    let claims = verify(gateway, target, token, context.now).await?;
     let admitted = Admitted::Client {
         client: claims.client_id,
         subject: claims.sub,
@@ -99,7 +110,7 @@ async fn by_token(
     }
 }
 
-fn verify(
+async fn verify(
     gateway: &Gateway,
     target: &Target,
     token: &str,
@@ -114,8 +125,8 @@ fn verify(
         now,
         leeway_s: 0,
     };
-    access::verify(&shared.app.vault.signing_keys(), token, expected)
-        .map_err(|rejection| Denied::InvalidToken.because(rejection.as_str()))
+    let verified = shared.verify(token, expected).await;
+    verified.map_err(|rejection| Denied::InvalidToken.because(rejection.as_str()))
 }
 
 async fn by_api_key(
