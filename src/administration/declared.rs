@@ -1,8 +1,11 @@
 //! What the configuration file declares: added or changed by name, never removed.
 
 use domain::id::{ProviderId, ProxyId};
+use domain::{provider, proxy};
 
-use super::{Refused, add_provider, add_proxy, change_provider, change_proxy, private_terms};
+use super::provider::add_provider_as;
+use super::proxy::add_proxy_as;
+use super::{Refused, change_provider, change_proxy, private_terms};
 use crate::app::{App, Context};
 use crate::config::{Config, DeclaredProvider, DeclaredProxy, ProviderRef};
 use crate::http::Shared;
@@ -49,15 +52,20 @@ async fn provider(
     declared: &DeclaredProvider,
     context: &Context,
 ) -> Result<(), Refused> {
-    let settings = declared.settings.clone();
     let secret = declared.client_secret.expose();
-    match provider_named(app, &settings.name) {
-        Some(id) => change_provider(app, id, settings, Some(secret), context)
-            .await
-            .map(|_| ()),
-        None => add_provider(app, settings, secret, context)
-            .await
-            .map(|_| ()),
+    loop {
+        let settings = declared.settings.clone();
+        if let Some(id) = provider_named(app, &settings.name) {
+            change_provider(app, id, settings, Some(secret), context).await?;
+            return Ok(());
+        }
+        let id = app.directory.next_provider();
+        match add_provider_as(app, id, settings, secret, context).await {
+            Ok(_) => return Ok(()),
+            // Another node is starting with the same file: it may have been this one.
+            Err(Refused::Provider(provider::Rule::Exists)) => app.catch_up().await?,
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -69,19 +77,23 @@ async fn proxy(app: &App, declared: &DeclaredProxy, context: &Context) -> Result
         }
     };
     let config = &declared.config;
-    let settings = config.settings(
-        declared.name.clone(),
-        declared.upstream_url.clone(),
-        provider_id,
-    );
     let private = private_terms(config);
-    match proxy_named(app, &declared.name) {
-        Some(id) => change_proxy(app, id, settings, &private, context)
-            .await
-            .map(|_| ()),
-        None => add_proxy(app, settings, &private, context)
-            .await
-            .map(|_| ()),
+    loop {
+        let settings = config.settings(
+            declared.name.clone(),
+            declared.upstream_url.clone(),
+            provider_id,
+        );
+        if let Some(id) = proxy_named(app, &declared.name) {
+            change_proxy(app, id, settings, &private, context).await?;
+            return Ok(());
+        }
+        let id = app.directory.next_proxy();
+        match add_proxy_as(app, id, settings, &private, context).await {
+            Ok(_) => return Ok(()),
+            Err(Refused::Proxy(proxy::Rule::Exists)) => app.catch_up().await?,
+            Err(error) => return Err(error),
+        }
     }
 }
 

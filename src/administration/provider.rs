@@ -19,28 +19,41 @@ pub async fn add_provider(
     client_secret: &str,
     context: &Context,
 ) -> Result<(ProviderId, Configured), Refused> {
-    federation::validate(&settings)?;
     let mut id = app.directory.next_provider();
     loop {
-        let secret_version = put_secret(app, id, client_secret, context).await?;
-        let command = Command::Add {
-            settings: settings.clone(),
-            secret_version,
-        };
-        match app.execute::<Provider>(id, command, context).await {
-            Ok(executed) => {
-                let added = executed.state.configured().cloned().ok_or(Rule::Unknown)?;
-                return Ok((id, added));
-            }
-            Err(ExecuteError::Refused(rule)) => {
+        match add_provider_as(app, id, settings.clone(), client_secret, context).await {
+            Ok(added) => return Ok((id, added)),
+            // another node was faster
+            Err(Refused::Provider(Rule::Exists)) => id = ProviderId(id.0 + 1),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Adds a provider under a number.
+///
+/// # Errors
+/// [`Rule::Exists`]; the settings break a rule; a store failed.
+pub(super) async fn add_provider_as(
+    app: &App,
+    id: ProviderId,
+    settings: Settings,
+    client_secret: &str,
+    context: &Context,
+) -> Result<Configured, Refused> {
+    federation::validate(&settings)?;
+    let secret_version = put_secret(app, id, client_secret, context).await?;
+    let command = Command::Add {
+        settings,
+        secret_version,
+    };
+    match app.execute::<Provider>(id, command, context).await {
+        Ok(executed) => Ok(executed.state.configured().cloned().ok_or(Rule::Unknown)?),
+        Err(error) => {
+            if matches!(error, ExecuteError::Refused(_)) {
                 forget_secret(app, id, secret_version).await;
-                // another node was faster
-                if rule != Rule::Exists {
-                    return Err(rule.into());
-                }
-                id = ProviderId(id.0 + 1);
             }
-            Err(ExecuteError::Unavailable(error)) => return Err(error.into()),
+            Err(error.into())
         }
     }
 }

@@ -44,31 +44,46 @@ pub async fn add_proxy(
     private: &PrivateTerms,
     context: &Context,
 ) -> Result<(ProxyId, Configured), Refused> {
-    check_headers(private)?;
-    let provider_is_known = provider_is_known(app, &settings).await?;
     let mut id = app.directory.next_proxy();
     loop {
-        let private_version = put_private(app, id, private, context).await?;
-        let command = Command::Add {
-            settings: Box::new(settings.clone()),
-            private_version,
-            provider_is_known,
-        };
-        match app.execute::<Proxy>(id, command, context).await {
-            Ok(executed) => {
-                app.ensure_signing_keys(context).await?;
-                let added = executed.state.configured().cloned().ok_or(Rule::Unknown)?;
-                return Ok((id, added));
-            }
-            Err(ExecuteError::Refused(rule)) => {
+        match add_proxy_as(app, id, settings.clone(), private, context).await {
+            Ok(added) => return Ok((id, added)),
+            // another node was faster
+            Err(Refused::Proxy(Rule::Exists)) => id = ProxyId(id.0 + 1),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Adds a proxy under a number.
+///
+/// # Errors
+/// [`Rule::Exists`]; the terms break a rule; a store failed.
+pub(super) async fn add_proxy_as(
+    app: &App,
+    id: ProxyId,
+    settings: Settings,
+    private: &PrivateTerms,
+    context: &Context,
+) -> Result<Configured, Refused> {
+    check_headers(private)?;
+    let provider_is_known = provider_is_known(app, &settings).await?;
+    let private_version = put_private(app, id, private, context).await?;
+    let command = Command::Add {
+        settings: Box::new(settings),
+        private_version,
+        provider_is_known,
+    };
+    match app.execute::<Proxy>(id, command, context).await {
+        Ok(executed) => {
+            app.ensure_signing_keys(context).await?;
+            Ok(executed.state.configured().cloned().ok_or(Rule::Unknown)?)
+        }
+        Err(error) => {
+            if matches!(error, ExecuteError::Refused(_)) {
                 forget_private(app, id, private_version).await;
-                // another node was faster
-                if rule != Rule::Exists {
-                    return Err(rule.into());
-                }
-                id = ProxyId(id.0 + 1);
             }
-            Err(ExecuteError::Unavailable(error)) => return Err(error.into()),
+            Err(error.into())
         }
     }
 }

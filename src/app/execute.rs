@@ -119,7 +119,7 @@ impl App {
                 };
             };
             if origin != Origin::Cache {
-                A::cache(&self.streams).insert(stream.clone(), slot.clone());
+                A::cache(&self.streams).insert(&stream, &slot);
             }
             match pending.await {
                 Ok(_) => {

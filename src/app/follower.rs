@@ -1,11 +1,13 @@
 //! Following the log: what is kept in memory, and this node's read models.
 //!
 //! One thread reads each entry once and gives it to both. Memory comes first and does not wait
-//! for the read models: if those halt (a full disk, an event this program does not know), they
-//! stay at their checkpoint, say so, and are tried again, while tokens keep being checked.
+//! for the read models: if those are behind (a new node) or halt (a full disk), they come after
+//! whatever is new, say so, and are tried again, while tokens keep being checked. An event that
+//! this program does not know stops both: who appended it may have revoked something.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use domain::entry::Entry;
 use tokio::runtime::Handle;
@@ -19,6 +21,8 @@ use super::App;
 
 const BATCH: usize = 1024;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How often at least memory is found to be current.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// After a batch the read models rest in proportion to it: at thousands of events a second the next
 /// one is larger, and a transaction costs the more rows share it the less; a lone event never waits.
@@ -30,6 +34,8 @@ const REST_MAX: Duration = Duration::from_millis(50);
 pub struct Progress {
     memory: tokio::sync::watch::Sender<u64>,
     read_model: tokio::sync::watch::Sender<u64>,
+    /// When memory last knew everything, as far as this node could know; absent: not yet.
+    memory_current_at: Mutex<Option<Instant>>,
     halted: AtomicBool,
     /// Somebody waits for the read models: they are not to rest.
     hurry: tokio::sync::Notify,
@@ -40,6 +46,28 @@ impl Progress {
     #[must_use]
     pub fn memory(&self) -> u64 {
         *self.memory.borrow()
+    }
+
+    /// How long ago memory last knew everything that any node had appended.
+    #[must_use]
+    pub fn memory_age(&self) -> Duration {
+        let current_at = *self.current_at();
+        current_at.map_or(Duration::MAX, |at| at.elapsed())
+    }
+
+    /// Where the follower begins.
+    pub(super) fn begin(&self, memory: u64, read_model: u64) {
+        self.memory.send_replace(memory);
+        self.read_model.send_replace(read_model);
+    }
+
+    fn memory_is_current_since(&self, at: Instant) {
+        *self.current_at() = Some(at);
+    }
+
+    fn current_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        let current_at = self.memory_current_at.lock();
+        current_at.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The position up to which the read models know everything.
@@ -121,57 +149,82 @@ pub fn decode(vault: &Vault, stored: &StoredEntry) -> Result<Recorded, Unreadabl
     })
 }
 
-/// Follows the log until `stop` is set; blocks its thread.
+/// Follows the log until `stop` is set, from where [`App::load`] has come to; blocks its thread.
 pub fn follow(app: &App, mut read_model: ReadModel, runtime: &Handle, stop: &AtomicBool) {
     let progress = &app.progress;
-    progress.memory.send_replace(read_model.position());
-    progress.read_model.send_replace(read_model.position());
+    let mut folding_from = Instant::now();
     while !stop.load(Ordering::Acquire) {
-        let position = progress.memory().min(read_model.position());
-        match step(app, &mut read_model, position) {
+        let heard = Instant::now() - app.log.silent_for();
+        let may_fold = Instant::now() >= folding_from;
+        match step(app, &mut read_model, may_fold) {
             Ok(folded) => {
-                progress.halted.store(false, Ordering::Release);
-                let rest = (REST_PER_EVENT * folded).min(REST_MAX);
-                runtime.block_on(async {
-                    let _ = tokio::time::timeout(rest, progress.hurry.notified()).await;
-                });
+                if may_fold {
+                    progress.halted.store(false, Ordering::Release);
+                }
+                if read_model.position() >= progress.memory() {
+                    let rest = (REST_PER_EVENT * folded).min(REST_MAX);
+                    runtime.block_on(async {
+                        let _ = tokio::time::timeout(rest, progress.hurry.notified()).await;
+                    });
+                }
             }
             Err(error) => {
                 if !progress.halted.swap(true, Ordering::AcqRel) {
+                    let position = read_model.position();
                     tracing::error!(error = &*error, position, "following the log halted");
                 }
-                std::thread::park_timeout(RETRY_AFTER);
+                if !may_fold {
+                    std::thread::park_timeout(RETRY_AFTER);
+                }
+                folding_from = Instant::now() + RETRY_AFTER;
                 continue;
             }
         }
         let caught_up = progress.memory();
+        if caught_up < app.log.head() {
+            continue;
+        }
+        progress.memory_is_current_since(heard);
+        if may_fold && read_model.position() < caught_up {
+            continue;
+        }
         runtime.block_on(async {
             let wait = app.log.wait_past(caught_up);
-            let _ = tokio::time::timeout(RETRY_AFTER, wait).await;
+            let _ = tokio::time::timeout(LOOK_AGAIN, wait).await;
         });
     }
 }
 
-/// Folds the next entries, if there are any; returns how many.
+/// Takes the next entries into memory and, if it may, folds them; or lets read models that are
+/// behind come closer while there is nothing new. Returns how many it folded.
 fn step(
     app: &App,
     read_model: &mut ReadModel,
-    position: u64,
+    may_fold: bool,
 ) -> Result<u32, Box<dyn std::error::Error + Send + Sync>> {
-    let stored = app.log.read_after_blocking(position, BATCH)?;
+    let (memory, folded) = (app.progress.memory(), read_model.position());
+    if memory < app.log.head() && (folded < memory || !may_fold) {
+        for stored in app.log.read_after_blocking(memory, BATCH)? {
+            let entry = Entry::decode(&stored.entry)?;
+            app.follow(&entry);
+            app.progress.memory.send_replace(stored.position + 1);
+        }
+        return Ok(0);
+    }
+    if !may_fold {
+        return Ok(0);
+    }
+    let stored = app.log.read_after_blocking(folded, BATCH)?;
     let mut batch = Vec::with_capacity(stored.len());
     for stored in &stored {
         let recorded = decode(&app.vault, stored)?;
-        if recorded.position >= app.progress.memory() {
-            let envelope = &recorded.entry.envelope;
-            app.apply(&envelope.stream, envelope.version, &recorded.entry.event);
+        if recorded.position >= memory {
+            app.follow(&recorded.entry);
         }
-        if recorded.position >= read_model.position() {
-            batch.push(recorded);
-        }
+        batch.push(recorded);
     }
     if let Some(last) = stored.last()
-        && last.position >= app.progress.memory()
+        && last.position >= memory
     {
         app.progress.memory.send_replace(last.position + 1);
     }

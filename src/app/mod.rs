@@ -12,6 +12,7 @@
 mod directory;
 mod execute;
 mod follower;
+mod load;
 mod refusals;
 mod revocations;
 mod stamp;
@@ -19,10 +20,12 @@ mod streams;
 mod under_way;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use domain::Fact;
+use domain::entry::Entry;
 use domain::event::{Correlation, Event};
 use domain::key::{self, Algorithm};
-use domain::{Fact, Timestamp};
 
 use crate::log::{Append, AppendError, Log, ReadError};
 use crate::vault::{Vault, VaultError};
@@ -30,6 +33,7 @@ use crate::vault::{Vault, VaultError};
 pub use directory::{Directory, ProxyTerms};
 pub use execute::{ExecuteError, Executed};
 pub use follower::{Progress, Unreadable, decode, follow};
+pub use load::LoadError;
 pub use refusals::{Refusals, RefusedRequest, record as record_refusals};
 pub use revocations::Revocations;
 pub use stamp::Context;
@@ -40,7 +44,9 @@ use stamp::Place;
 use streams::{Slot, Streams};
 
 /// How long a command that needs a list may wait for the read models.
-const READ_MODEL_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+const READ_MODEL_WAIT: Duration = Duration::from_secs(5);
+/// How long a refusal may wait for what other nodes appended.
+const CATCH_UP_WAIT: Duration = Duration::from_secs(2);
 
 /// The state of the program: the log, the vault, and what is kept in memory of them.
 pub struct App {
@@ -85,6 +91,9 @@ pub enum Unavailable {
     /// What a proxy keeps in the vault is not what was put there.
     #[error("a proxy's private settings cannot be read")]
     PrivateTerms,
+    /// The log is there, but following it takes too long.
+    #[error("the log is not followed")]
+    NotFollowed,
     /// The read models cannot be asked now.
     #[error("the read models cannot be read")]
     ReadModel,
@@ -109,22 +118,6 @@ impl App {
         }
     }
 
-    /// Puts into memory what the read models know; the follower adds what came after.
-    ///
-    /// # Errors
-    /// The read models cannot be read.
-    pub fn load(
-        &self,
-        reader: &projections::Reader,
-        now: Timestamp,
-    ) -> Result<(), projections::ReadModelError> {
-        self.directory.load(reader)?;
-        for (grant, end) in reader.revocations(now)? {
-            self.revocations.insert(grant, end);
-        }
-        Ok(())
-    }
-
     /// Makes sure that every proxy's access tokens can be signed; a new key is an event.
     ///
     /// # Errors
@@ -139,26 +132,25 @@ impl App {
         // The vault makes its first key itself, before there is a log to tell.
         let is_first_start = self.log.head() == 0;
         for alg in algorithms {
-            let in_use = || {
-                let keys = self.vault.signing_keys();
-                keys.in_use(alg, context.now)
-                    .map(|key| key.info.kid.clone())
-            };
-            if in_use().is_some() && !is_first_start {
+            let is_new = self.vault.ensure_signing_key(alg, context.now).await?;
+            if !is_new && !is_first_start {
                 continue;
             }
-            self.vault.ensure_signing_key(alg, context.now).await?;
-            let Some(kid) = in_use() else {
+            let keys = self.vault.signing_keys();
+            let Some(key) = keys.in_use(alg, context.now) else {
                 continue;
             };
-            let created = key::Event::Created(key::Created { kid, alg });
-            self.record(
-                "signing-key",
-                created.into(),
-                Correlation::default(),
-                context,
-            )
-            .await?;
+            let kid = key.info.kid.clone();
+            // Nodes that start together all find that key; one records it.
+            let stream = format!("signing-key-{kid}");
+            let created = key::Event::Created(key::Created { kid, alg }).into();
+            match self
+                .record_in(stream, created, Correlation::default(), context)
+                .await
+            {
+                Ok(()) | Err(Unavailable::Append(AppendError::Conflict { .. })) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -177,7 +169,7 @@ impl App {
         let slot = self.read::<A>(&stream).await?;
         let state = slot.state.clone();
         if slot.version > 0 {
-            A::cache(&self.streams).insert(stream, Arc::new(Mutex::new(slot)));
+            A::cache(&self.streams).insert(&stream, &Arc::new(Mutex::new(slot)));
         }
         Ok(state)
     }
@@ -201,11 +193,21 @@ impl App {
         correlation: Correlation,
         context: &Context,
     ) -> Result<(), Unavailable> {
+        let stream = format!("{kind}-{}", crate::clock::event_id().0.simple());
+        self.record_in(stream, event, correlation, context).await
+    }
+
+    async fn record_in(
+        &self,
+        stream: String,
+        event: Event,
+        correlation: Correlation,
+        context: &Context,
+    ) -> Result<(), Unavailable> {
         self.vault
             .ensure(stamp::scope(correlation.subject, context.now), context.now)
             .await?;
         let id = crate::clock::event_id();
-        let stream = format!("{kind}-{}", id.0.simple());
         let place = Place {
             stream: &stream,
             version: 0,
@@ -222,12 +224,38 @@ impl App {
         Ok(())
     }
 
+    /// Waits until memory knows everything that is durable now, whichever node appended it: for
+    /// what is refused because it is not there. Where there is one node, memory always does.
+    ///
+    /// # Errors
+    /// The log cannot be read, or is not followed in time.
+    pub async fn catch_up(&self) -> Result<(), Unavailable> {
+        if !self.log.is_shared() {
+            return Ok(());
+        }
+        let head = self.log.current_head().await?;
+        tokio::time::timeout(CATCH_UP_WAIT, self.progress.wait_for_memory(head))
+            .await
+            .map_err(|_| Unavailable::NotFollowed)
+    }
+
+    /// How old this node's view of what others appended may be; zero where there are no others.
+    #[must_use]
+    pub fn view_age(&self) -> Duration {
+        if self.log.is_shared() {
+            self.progress.memory_age()
+        } else {
+            Duration::ZERO
+        }
+    }
+
     /// Waits until this node's read models know everything that is durable now.
     ///
     /// # Errors
-    /// They do not get there in time.
+    /// The log cannot be read, or they do not get there in time.
     pub async fn read_model_is_current(&self) -> Result<(), Unavailable> {
-        let caught_up = self.progress.wait_for_read_model(self.log.head());
+        let head = self.log.current_head().await?;
+        let caught_up = self.progress.wait_for_read_model(head);
         tokio::time::timeout(READ_MODEL_WAIT, caught_up)
             .await
             .map_err(|_| Unavailable::ReadModel)
@@ -242,8 +270,7 @@ impl App {
                     position: stored.position,
                     source,
                 };
-            let entry = domain::entry::Entry::decode(&stored.entry)
-                .map_err(|error| unreadable(error.into()))?;
+            let entry = Entry::decode(&stored.entry).map_err(|error| unreadable(error.into()))?;
             let event = A::Event::try_from(entry.event)
                 .map_err(|event| unreadable(format!("{} in {stream}", event.name()).into()))?;
             state = state.evolve(Fact {
@@ -263,5 +290,16 @@ impl App {
     fn apply(&self, stream: &str, version: u64, event: &Event) {
         self.directory.apply(stream, version, event);
         self.revocations.apply(stream, event);
+    }
+
+    /// The same with an entry of the log, which another node may have appended.
+    fn follow(&self, entry: &Entry) {
+        let domain::entry::Envelope {
+            stream, version, ..
+        } = &entry.envelope;
+        self.apply(stream, *version, &entry.event);
+        if self.log.is_shared() {
+            self.streams.outdate(stream, *version, &entry.event);
+        }
     }
 }

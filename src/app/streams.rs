@@ -1,6 +1,6 @@
 //! Aggregates and their streams, and the states of the recently used ones.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::Aggregate;
 use domain::api_key::ApiKey;
@@ -35,25 +35,57 @@ pub struct Slot<A> {
 }
 
 /// The states of the recently used streams of one kind.
-pub struct Recent<A>(Cache<String, Arc<Mutex<Slot<A>>>>);
+pub struct Recent<A> {
+    slots: Cache<String, Arc<Mutex<Slot<A>>>>,
+    /// How many events the streams have that were followed last, where other nodes append, too.
+    followed: Cache<String, u64>,
+}
+
+/// No state is read for so long that more events than this are followed meanwhile.
+const FOLLOWED_MAX: usize = 4096;
 
 impl<A> Recent<A> {
     fn new(capacity: usize) -> Self {
-        Self(Cache::new(capacity))
+        Self {
+            slots: Cache::new(capacity),
+            followed: Cache::new(FOLLOWED_MAX),
+        }
     }
 
     pub fn get(&self, stream: &str) -> Option<Arc<Mutex<Slot<A>>>> {
-        self.0.get(stream)
+        self.slots.get(stream)
     }
 
-    pub fn insert(&self, stream: String, slot: Arc<Mutex<Slot<A>>>) {
-        self.0.insert(stream, slot);
+    /// Keeps a state, unless the log has been followed past it since it was read.
+    pub fn insert(&self, stream: &str, slot: &Arc<Mutex<Slot<A>>>) {
+        self.slots.insert(stream.to_owned(), slot.clone());
+        // After the insertion: an event followed later finds the state there.
+        if let Some(there) = self.followed.get(stream)
+            && version(slot) < there
+        {
+            self.forget(stream, slot);
+        }
     }
 
     /// Forgets a state that turned out to be wrong, unless it was already replaced.
     pub fn forget(&self, stream: &str, slot: &Arc<Mutex<Slot<A>>>) {
-        self.0.remove_if(stream, |known| Arc::ptr_eq(known, slot));
+        self.slots
+            .remove_if(stream, |known| Arc::ptr_eq(known, slot));
     }
+
+    /// Forgets a state that does not know of all of the stream's first `there` events.
+    fn outdate(&self, stream: &str, there: u64) {
+        self.followed.insert(stream.to_owned(), there);
+        if let Some(slot) = self.slots.get(stream)
+            && version(&slot) < there
+        {
+            self.forget(stream, &slot);
+        }
+    }
+}
+
+fn version<A>(slot: &Mutex<Slot<A>>) -> u64 {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).version
 }
 
 macro_rules! streams {
@@ -66,6 +98,17 @@ macro_rules! streams {
         impl Default for Streams {
             fn default() -> Self {
                 Self { $( $field: Recent::new($capacity), )* }
+            }
+        }
+
+        impl Streams {
+            /// Forgets the state of a stream that another node may have appended `event` to, as
+            /// its `version`th, unless the state knows it.
+            pub fn outdate(&self, stream: &str, version: u64, event: &Event) {
+                match event {
+                    $( Event::$aggregate(_) => self.$field.outdate(stream, version + 1), )*
+                    Event::Audit(_) | Event::Key(_) => {}
+                }
             }
         }
 

@@ -87,7 +87,11 @@ impl Connection {
         body: String,
     ) -> Fallible<Response<Incoming>> {
         let request = request.header(HOST, &self.host).body(Full::from(body))?;
-        self.sender.ready().await?;
+        // A server closes what rests for too long, such as while other kinds are measured.
+        if self.sender.ready().await.is_err() {
+            *self = Self::open(&self.host).await?;
+            self.sender.ready().await?;
+        }
         Ok(self.sender.send_request(request).await?)
     }
 }

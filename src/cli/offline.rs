@@ -1,17 +1,20 @@
 //! The store opened without a server, read-only, for forensics: the reading requests of the
 //! investigation API, answered with the same documents.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use domain::id::GrantId;
-use projections::{BadFilter, EventFilter, GrantFilter, LoginFilter, Page, ReadModelError, Reader};
+use projections::{
+    BadFilter, EventFilter, GrantFilter, LoginFilter, Page, ReadModelError, Reader, Until,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
-use url::Url;
+use tempfile::TempDir;
 
 use super::exit::Failure;
 use super::serve::chain;
-use super::stores::Stores;
+use super::stores::{self, Stores};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::investigation;
@@ -20,6 +23,8 @@ use crate::server::READ_MODEL_FILE;
 /// A store, or a read model alone. Nothing is ever written to it.
 pub struct Store {
     reader: Reader,
+    /// Holds the read model of a store that has none on this machine.
+    _folded: Option<TempDir>,
     /// Absent where a read model alone was named: it has no events.
     stores: Option<Stores>,
 }
@@ -32,7 +37,10 @@ impl Store {
     /// There is no such store.
     pub fn in_folder(data: Option<&Path>, read_model: Option<&Path>) -> Result<Self, Failure> {
         let stores = match data {
-            Some(folder) => Some(Stores::open(&configured(folder)?)?),
+            Some(folder) => Some(Stores::open(&configured(
+                "store.data_dir",
+                folder.display().to_string(),
+            )?)?),
             None => None,
         };
         let path: PathBuf = match (read_model, &stores) {
@@ -42,24 +50,36 @@ impl Store {
                 return Err(Failure::Usage("expected --data or --read-model".to_owned()));
             }
         };
-        let reader = Reader::open(&path).map_err(|error| {
-            Failure::Unavailable(format!(
-                "{}: {}; `grantlog replay` builds it from the log",
-                path.display(),
-                chain(&error)
-            ))
-        })?;
-        Ok(Self { reader, stores })
+        Ok(Self {
+            reader: reader(&path)?,
+            stores,
+            _folded: None,
+        })
     }
 
-    /// A store in PostgreSQL.
+    /// The store in a PostgreSQL database, with a read model of it; without one the log is folded
+    /// into a temporary file first.
     ///
     /// # Errors
-    /// Always: this version has the embedded store only.
-    pub fn in_database(_: &Url) -> Result<Self, Failure> {
-        Err(Failure::Unavailable(
-            "this version keeps its log in the embedded store only: use --data".to_owned(),
-        ))
+    /// There is no such store, or its master key is not given (`GRANTLOG_KEYS__MASTER_KEY`).
+    pub fn in_database(url: &str, read_model: Option<&Path>) -> Result<Self, Failure> {
+        let stores = Stores::open(&configured("store.database_url", url.to_owned())?)?;
+        if let Some(path) = read_model {
+            return Ok(Self {
+                reader: reader(path)?,
+                stores: Some(stores),
+                _folded: None,
+            });
+        }
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join(READ_MODEL_FILE);
+        let rebuilt = stores::rebuild(&stores, &path, Until::End)?;
+        rebuilt.place()?;
+        Ok(Self {
+            reader: reader(&path)?,
+            stores: Some(stores),
+            _folded: Some(folder),
+        })
     }
 
     /// The answer to `GET {path}?{query}` of the investigation API (events, logins, grants,
@@ -136,9 +156,18 @@ impl Store {
     }
 }
 
-fn configured(folder: &Path) -> Result<Config, Failure> {
-    let flags = [("store.data_dir", folder.display().to_string())];
-    Ok(config::load(None, &flags.into_iter().collect())?)
+fn configured(key: &'static str, value: String) -> Result<Config, Failure> {
+    Ok(config::load(None, &BTreeMap::from([(key, value)]))?)
+}
+
+fn reader(path: &Path) -> Result<Reader, Failure> {
+    Reader::open(path).map_err(|error| {
+        Failure::Unavailable(format!(
+            "{}: {}; `grantlog replay` builds it from the log",
+            path.display(),
+            chain(&error)
+        ))
+    })
 }
 
 fn document<T: Serialize>(value: &T) -> Result<Value, Failure> {

@@ -110,9 +110,12 @@ impl From<StartError> for Failure {
             StartError::MasterKey(_) => Self::Secret(text),
             StartError::Vault(error) if error.is_configuration() => Self::Secret(text),
             StartError::Declared { .. } => Self::Secret(text),
-            StartError::Log(_)
+            StartError::InUse(_)
+            | StartError::Log(_)
             | StartError::Vault(_)
             | StartError::ReadModel(_)
+            | StartError::Load(_)
+            | StartError::Stopped
             | StartError::DataFolder(_)
             | StartError::Store(_) => Self::Unavailable(text),
             StartError::Listen { .. } | StartError::Tls(_) => Self::Error(text),

@@ -29,8 +29,8 @@ pub struct SourceArgs {
     /// Open the store in this data folder, read-only, instead of asking a server
     #[arg(long, global = true, value_name = "DIR", conflicts_with_all = ["url", "database"])]
     data: Option<PathBuf>,
-    /// Open this PostgreSQL store, read-only, instead of asking a server. A password is taken from
-    /// PGPASSWORD
+    /// Open the store in this PostgreSQL database, read-only, instead of asking a server. The
+    /// password is taken from PGPASSWORD, the store's key from GRANTLOG_KEYS__MASTER_KEY
     #[arg(long, global = true, value_name = "URL", conflicts_with = "url")]
     database: Option<String>,
     /// Read this read model (see `grantlog replay --into`) instead of the store's own
@@ -53,15 +53,8 @@ impl Source {
     /// The address or the store cannot be used.
     pub fn open(args: &SourceArgs, environment: &Environment) -> Result<Self, Failure> {
         if let Some(url) = &args.database {
-            return match url::Url::parse(url) {
-                Ok(url) if url.password().is_none() => Store::in_database(&url).map(Self::Store),
-                Ok(_) => Err(Failure::Usage(
-                    "--database: expected no password, it belongs into PGPASSWORD".to_owned(),
-                )),
-                Err(_) => Err(Failure::Usage(
-                    "--database: expected a URL that begins with postgres://".to_owned(),
-                )),
-            };
+            let url = with_password(url, environment)?;
+            return Store::in_database(&url, args.read_model.as_deref()).map(Self::Store);
         }
         if args.data.is_some() || args.read_model.is_some() {
             let data = args.data.as_deref();
@@ -101,4 +94,30 @@ impl Source {
             )),
         }
     }
+}
+
+/// A database URL with the password from the environment: the command line is seen by others.
+fn with_password(url: &str, environment: &Environment) -> Result<String, Failure> {
+    let no_url =
+        || Failure::Usage("--database: expected a URL that begins with postgres://".to_owned());
+    let (scheme, rest) = url.split_once("://").ok_or_else(no_url)?;
+    if !matches!(scheme, "postgres" | "postgresql") {
+        return Err(no_url());
+    }
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+    if user.contains(':') || rest.contains("password=") {
+        let reason = "--database: expected no password, it belongs into PGPASSWORD";
+        return Err(Failure::Usage(reason.to_owned()));
+    }
+    let Some(password) = environment.get("PGPASSWORD") else {
+        return Ok(url.to_owned());
+    };
+    let separator = if rest.contains('?') { '&' } else { '?' };
+    let password: String = form_urlencoded::byte_serialize(password.as_bytes()).collect();
+    // Where a space is "+" in a form, it is "%20" in a URL.
+    Ok(format!(
+        "{url}{separator}password={}",
+        password.replace('+', "%20")
+    ))
 }

@@ -16,8 +16,8 @@ use crate::app::{self, Unreadable};
 use crate::clock;
 use crate::config::Config;
 use crate::log::{Log, OpenError, Options, migrations};
-use crate::server::{self, Broken, READ_MODEL_FILE};
-use crate::vault::{self, MasterKeys, Vault};
+use crate::server::{self, Broken, READ_MODEL_FILE, StartError};
+use crate::vault::{self, Vault};
 
 const LOG_FILE: &str = "log.db";
 const BATCH: usize = 4096;
@@ -38,15 +38,8 @@ impl Stores {
     /// # Errors
     /// One is missing, of another version, or its key is.
     pub fn open(config: &Config) -> Result<Self, Failure> {
+        let (log, vault) = server::open_read_only(config)?;
         let folder = config.store.data_dir.clone();
-        let log = Log::open_read_only(&folder).map_err(|error| unavailable(&error))?;
-        let keys = match &config.keys.master_key {
-            Some(key) => MasterKeys::parse(key.expose()),
-            None => MasterKeys::in_data_folder(&folder),
-        };
-        let keys = keys.map_err(|error| Failure::Secret(chain(&error)))?;
-        let vault = Vault::open_read_only(&folder.join(vault::FILE_NAME), keys)
-            .map_err(|error| unavailable(&error))?;
         Ok(Self { log, vault, folder })
     }
 
@@ -96,12 +89,9 @@ pub async fn replay(config: &Config, args: &ReplayArgs) -> Result<Report, Failur
         )));
     }
     // A server has the read model open; only it may replace it.
-    let exclusive = match args.into {
+    let claim = match args.into {
         Some(_) => None,
-        None => Some(
-            Log::open(&stores.folder, Options { migrate: false })
-                .map_err(|error| unavailable(&error))?,
-        ),
+        None => Some(server::claim(&stores.folder)?),
     };
     let rebuilt = rebuild(&stores, &target, until)?;
     let position = rebuilt.position();
@@ -111,14 +101,22 @@ pub async fn replay(config: &Config, args: &ReplayArgs) -> Result<Report, Failur
         rebuilt.replace()
     };
     placed.map_err(|error| unavailable(&error))?;
-    drop(exclusive);
+    drop(claim);
     Ok(Report {
         sentence: format!("{position} events replayed into {}", target.display()),
         document: json!({ "events": position, "file": target.display().to_string() }),
     })
 }
 
-fn rebuild(stores: &Stores, target: &Path, until: Until) -> Result<projections::Rebuilt, Failure> {
+/// Folds the log into a new file, as far as `until`.
+///
+/// # Errors
+/// The log cannot be read, or the file written.
+pub fn rebuild(
+    stores: &Stores,
+    target: &Path,
+    until: Until,
+) -> Result<projections::Rebuilt, Failure> {
     let mut bar = Progress::new("Replaying", stores.log.head());
     projections::rebuild(target, stores.entries(), until, |done| bar.at(done)).map_err(|error| {
         let text = chain(&error);
@@ -276,22 +274,22 @@ pub async fn migrate(config: &Config, apply: bool) -> Result<Report, Failure> {
 /// # Errors
 /// As said.
 pub async fn look_at(config: &Config) -> Result<String, (String, String)> {
-    match Log::open_read_only(&config.store.data_dir) {
-        Err(OpenError::Missing(path)) => Ok(format!(
+    match server::open_read_only(config) {
+        Ok((log, _)) => Ok(format!("{} entries, the master key fits", log.head())),
+        Err(StartError::Log(OpenError::Missing(path))) => Ok(format!(
             "none yet: the first start makes {}",
             path.display()
         )),
-        Err(error) => Err((chain(&error), "see docs/operations.md".to_owned())),
-        Ok(_) => match Stores::open(config) {
-            Ok(stores) => Ok(format!(
-                "{} entries, the master key fits",
-                stores.log.head()
-            )),
-            Err(failure) => Err((
-                failure.to_string(),
-                "give the master key that this store was made with".to_owned(),
-            )),
-        },
+        Err(StartError::Log(OpenError::NeedsMigration { applied: 0, .. })) => {
+            Ok("none yet: the first start makes it".to_owned())
+        }
+        Err(error @ StartError::Log(_)) => {
+            Err((chain(&error), "see docs/operations.md".to_owned()))
+        }
+        Err(error) => Err((
+            chain(&error),
+            "give the master key that this store was made with".to_owned(),
+        )),
     }
 }
 

@@ -2,9 +2,12 @@
 //!
 //! An access token passes if one of our keys signed it for this resource, its time is now, its
 //! grant is not revoked as far as the log has been followed, and its scope holds what every call
-//! needs. An API key is refused only after its stream was read again.
+//! needs. An API key is refused only after its stream was read again. Where several nodes share a
+//! log, another's revocation is known here within a second, and a node that is cut off from the log
+//! admits nobody.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, Uri};
 use domain::Timestamp;
@@ -21,8 +24,12 @@ use super::endpoint::Stop;
 use super::first_use::Trouble;
 use super::target::{Target, for_resource};
 use crate::app::Context;
-use crate::tokens::access::{Claims, Expected};
+use crate::tokens::access::{Claims, Expected, Rejection};
 use crate::tokens::secret::ApiKey;
+
+/// A node that has not followed a shared log for this long admits nobody: another may have revoked
+/// what it would admit.
+const VIEW_AGE_MAX: Duration = Duration::from_secs(2);
 
 /// Whoever was admitted.
 pub(super) enum Admitted {
@@ -67,6 +74,9 @@ pub(super) async fn admit(
     headers: &HeaderMap,
     context: &Context,
 ) -> Result<Admitted, Stop> {
+    if gateway.shared.app.view_age() > VIEW_AGE_MAX {
+        return Err(Stop::Unavailable);
+    }
     match credentials::presented(headers, uri.query())? {
         Credential::Token(token) => by_token(gateway, target, token, context).await,
         Credential::ApiKey(key) => by_api_key(gateway, target, key, context).await,
@@ -80,7 +90,7 @@ async fn by_token(
     context: &Context,
 ) -> Result<Admitted, Stop> {
     let shared = &gateway.shared;
-    let claims = verify(gateway, target, token, context.now)?;
+    let claims = verify(gateway, target, token, context.now).await?;
     let admitted = Admitted::Client {
         client: claims.client_id,
         subject: claims.sub,
@@ -101,7 +111,7 @@ async fn by_token(
     }
 }
 
-fn verify(
+async fn verify(
     gateway: &Gateway,
     target: &Target,
     token: &str,
@@ -116,10 +126,13 @@ fn verify(
         now,
         leeway_s: 0,
     };
-    gateway
-        .known_tokens
-        .verify(&shared.app.vault.signing_keys(), token, expected)
-        .map_err(|rejection| Denied::InvalidToken.because(rejection.as_str()))
+    let keys = shared.app.vault.signing_keys();
+    let verified = match gateway.known_tokens.verify(&keys, token, expected) {
+        // Another node may have made the key since.
+        Err(Rejection::UnknownKey) => shared.verify(token, expected).await.map(Arc::new),
+        verified => verified,
+    };
+    verified.map_err(|rejection| Denied::InvalidToken.because(rejection.as_str()))
 }
 
 async fn by_api_key(

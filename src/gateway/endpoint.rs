@@ -51,8 +51,10 @@ pub(super) async fn serve(State(gateway): State<Gateway>, mut request: Request) 
     let caller = request.extensions_mut().remove();
     let Caller(context) = caller.unwrap_or_else(|| Caller(Context::system(clock::now())));
     let shared = &gateway.shared;
-    let Ok((target, below)) = Target::of(shared, request.uri().path()) else {
-        return unknown_proxy(&gateway, &context);
+    let (target, below) = match Target::find(shared, request.uri().path()).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return unknown_proxy(&gateway, &context),
+        Err(error) => return OAuthError::from(error).into_response(),
     };
     let upstream = &target.terms.proxy.settings.upstream_url;
     let uri = forward::upstream_uri(upstream, below, request.uri().query());

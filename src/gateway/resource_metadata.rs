@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::challenge;
 use super::target::{NoSuchProxy, Target};
 use crate::http::Shared;
+use crate::http::error::OAuthError;
 use crate::http::metadata::cacheable;
 use crate::http::request::Caller;
 
@@ -39,11 +40,12 @@ pub(super) async fn document(
 ) -> Response {
     let path = uri.path().strip_prefix(PATH).unwrap_or_default();
     let path = if path.is_empty() { "/mcp" } else { path };
-    match Target::of(&shared, path) {
-        Ok((target, "" | "/")) => {
+    match Target::find(&shared, path).await {
+        Ok(Some((target, "" | "/"))) => {
             cacheable(&of(&shared, &target, &target.scopes_supported()), &headers)
         }
-        Ok(_) | Err(NoSuchProxy) => {
+        Err(error) => OAuthError::from(error).into_response(),
+        Ok(_) => {
             challenge::note(&shared, "unknown_proxy", Correlation::default(), &context);
             NoSuchProxy.into_response()
         }

@@ -5,7 +5,7 @@
 
 use domain::scope::Scope;
 
-use crate::app::ProxyTerms;
+use crate::app::{ProxyTerms, Unavailable};
 use crate::http::{Shared, Urls};
 
 /// A protected resource as a client addressed it.
@@ -22,9 +22,24 @@ pub(super) struct Target {
 pub(super) struct NoSuchProxy;
 
 impl Target {
+    /// [`Target::of`], or nothing if there is none, whichever node may have made it.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub(super) async fn find<'a>(
+        shared: &Shared,
+        path: &'a str,
+    ) -> Result<Option<(Self, &'a str)>, Unavailable> {
+        if let Ok(found) = Self::of(shared, path) {
+            return Ok(Some(found));
+        }
+        shared.app.catch_up().await?;
+        Ok(Self::of(shared, path).ok())
+    }
+
     /// The resource that a path names, and what stands behind it in the path: empty, or
     /// beginning with a slash.
-    pub(super) fn of<'a>(shared: &Shared, path: &'a str) -> Result<(Self, &'a str), NoSuchProxy> {
+    fn of<'a>(shared: &Shared, path: &'a str) -> Result<(Self, &'a str), NoSuchProxy> {
         let (proxy, rest) = match path.strip_prefix("/proxy/") {
             Some(path) => {
                 let (proxy, rest) = path.split_once('/').ok_or(NoSuchProxy)?;

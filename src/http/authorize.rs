@@ -100,7 +100,7 @@ pub async fn authorize(
     RawQuery(query): RawQuery,
     Caller(context): Caller,
 ) -> Response {
-    let terms = match shared.proxy(&proxy) {
+    let terms = match shared.proxy(&proxy).await {
         Ok(terms) => terms,
         Err(error) => return shared.answered(ENDPOINT, &proxy, &context, Err(error)),
     };

@@ -29,7 +29,7 @@ pub async fn decide(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let terms = match shared.proxy(&proxy) {
+    let terms = match shared.proxy(&proxy).await {
         Ok(terms) => terms,
         Err(error) => return shared.answered("consent", &proxy, &context, Err(error)),
     };

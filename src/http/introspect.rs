@@ -20,7 +20,7 @@ use super::form::Form;
 use super::request::Caller;
 use super::revoke::verified;
 use crate::app::ProxyTerms;
-use crate::tokens::access::{self, Expected};
+use crate::tokens::access::Expected;
 use crate::tokens::refresh::RefreshToken;
 
 /// `POST {base}/introspect`
@@ -32,7 +32,7 @@ pub async fn introspect(
     body: Bytes,
 ) -> Response {
     let outcome = async {
-        let terms = shared.proxy(&proxy)?;
+        let terms = shared.proxy(&proxy).await?;
         let form = Form::parse(&headers, &body)?;
         let client = authenticate(&shared, &terms, &headers, &form, &context).await?;
         if client.registration.metadata.is_public() {
@@ -46,7 +46,7 @@ pub async fn introspect(
         let active = if token.starts_with("gw_refresh_") {
             refresh_token(&shared, &terms, client.id, token, context.now).await?
         } else {
-            access_token(&shared, &terms, client.id, token, context.now)
+            access_token(&shared, &terms, client.id, token, context.now).await?
         };
         let mut response = match active {
             Some(active) => Json(active).into_response(),
@@ -81,13 +81,13 @@ struct Active {
     grant: GrantId,
 }
 
-fn access_token(
+async fn access_token(
     shared: &Shared,
     terms: &ProxyTerms,
     caller: ClientId,
     token: &str,
     now: Timestamp,
-) -> Option<Active> {
+) -> Result<Option<Active>, OAuthError> {
     let issuer = shared.urls.issuer(terms.id);
     let audiences = shared.audiences(terms.id);
     let audiences: Vec<&str> = audiences.iter().map(String::as_str).collect();
@@ -97,11 +97,15 @@ fn access_token(
         now,
         leeway_s: 0,
     };
-    let claims = access::verify(&shared.app.vault.signing_keys(), token, expected).ok()?;
+    let Ok(claims) = shared.verify(token, expected).await else {
+        return Ok(None);
+    };
+    // "Active" is a statement about now, on whichever node the grant was revoked.
+    shared.app.catch_up().await?;
     if claims.client_id != caller || shared.app.revocations.contains(claims.grant) {
-        return None;
+        return Ok(None);
     }
-    Some(Active {
+    Ok(Some(Active {
         active: true,
         scope: claims.scope,
         client_id: claims.client_id,
@@ -113,7 +117,7 @@ fn access_token(
         jti: Some(claims.jti),
         token_type: Some("Bearer"),
         grant: claims.grant,
-    })
+    }))
 }
 
 async fn refresh_token(

@@ -54,9 +54,8 @@ pub async fn by_query(
         .map(|(_, value)| value.into_owned());
     let proxy = named.or_else(|| shared.default_proxy().map(|id| id.to_string()));
     let proxy = proxy.unwrap_or_default();
-    let outcome = shared
-        .proxy(&proxy)
-        .and_then(|terms| document(&shared, &terms, &headers));
+    let outcome = shared.proxy(&proxy).await;
+    let outcome = outcome.and_then(|terms| document(&shared, &terms, &headers));
     shared.answered(ENDPOINT, &proxy, &context, outcome)
 }
 
@@ -67,9 +66,8 @@ pub async fn by_path(
     Caller(context): Caller,
     headers: HeaderMap,
 ) -> Response {
-    let outcome = shared
-        .proxy(&proxy)
-        .and_then(|terms| document(&shared, &terms, &headers));
+    let outcome = shared.proxy(&proxy).await;
+    let outcome = outcome.and_then(|terms| document(&shared, &terms, &headers));
     shared.answered(ENDPOINT, &proxy, &context, outcome)
 }
 
@@ -80,7 +78,7 @@ pub async fn jwks(
     Caller(context): Caller,
     headers: HeaderMap,
 ) -> Response {
-    let outcome = shared.proxy(&proxy).map(|terms| {
+    let outcome = shared.proxy(&proxy).await.map(|terms| {
         let keys = shared.app.vault.signing_keys();
         let keys = keys.jwks(terms.proxy.settings.token_alg, context.now);
         cacheable(&keys, &headers)

@@ -32,7 +32,7 @@ pub async fn register(
     body: Bytes,
 ) -> Response {
     let outcome = async {
-        let terms = shared.proxy(&proxy)?;
+        let terms = shared.proxy(&proxy).await?;
         shared.rates.registration(context.ip)?;
         let metadata = metadata(&terms, &body)?;
         let client_id = ClientId(clock::event_id().0);
@@ -72,7 +72,7 @@ pub async fn read(
     headers: HeaderMap,
 ) -> Response {
     let outcome = async {
-        let (terms, client_id, token) = managed(&shared, &proxy, &client, &headers)?;
+        let (terms, client_id, token) = managed(&shared, &proxy, &client, &headers).await?;
         let state = shared.app.fresh::<Client>(client_id).await?;
         let registration = state
             .registration()
@@ -94,7 +94,7 @@ pub async fn update(
     body: Bytes,
 ) -> Response {
     let outcome = async {
-        let (terms, client_id, token) = managed(&shared, &proxy, &client, &headers)?;
+        let (terms, client_id, token) = managed(&shared, &proxy, &client, &headers).await?;
         let state = shared.app.fresh::<Client>(client_id).await?;
         let before = state
             .registration()
@@ -133,7 +133,7 @@ pub async fn remove(
     headers: HeaderMap,
 ) -> Response {
     let outcome = async {
-        let (terms, client_id, token) = managed(&shared, &proxy, &client, &headers)?;
+        let (terms, client_id, token) = managed(&shared, &proxy, &client, &headers).await?;
         let state = shared.app.fresh::<Client>(client_id).await?;
         if state
             .registration()
@@ -169,13 +169,13 @@ fn metadata(terms: &ProxyTerms, body: &[u8]) -> Result<ClientMetadata, OAuthErro
 }
 
 /// The proxy, the client and the registration token of a management request (RFC 7592 §3).
-fn managed(
+async fn managed(
     shared: &Shared,
     proxy: &str,
     client: &str,
     headers: &HeaderMap,
 ) -> Result<(ProxyTerms, ClientId, String), OAuthError> {
-    let terms = shared.proxy(proxy)?;
+    let terms = shared.proxy(proxy).await?;
     let token = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())

@@ -27,7 +27,7 @@ pub async fn revoke(
     body: Bytes,
 ) -> Response {
     let outcome = async {
-        let terms = shared.proxy(&proxy)?;
+        let terms = shared.proxy(&proxy).await?;
         let form = Form::parse(&headers, &body)?;
         let token = form.required("token")?;
         let client = authenticate(&shared, &terms, &headers, &form, &context).await?;

@@ -21,6 +21,7 @@ use crate::app::{App, Context, ExecuteError, ProxyTerms, RefusedRequest, Unavail
 use crate::config::Gateway;
 use crate::federation::{Federation, Login};
 use crate::server::Integrity;
+use crate::tokens::access::{self, Claims, Expected, Rejection};
 
 /// What all handlers share; cheap to clone.
 #[derive(Clone)]
@@ -80,12 +81,51 @@ impl Parts {
     /// The terms of the proxy that a path names.
     ///
     /// # Errors
-    /// There is none of that number, or it is switched off.
-    pub fn proxy(&self, path: &str) -> Result<ProxyTerms, OAuthError> {
-        path.parse()
-            .ok()
-            .and_then(|id| self.app.directory.enabled(id))
-            .ok_or_else(OAuthError::proxy_not_found)
+    /// There is none of that number, or it is switched off; the log cannot be read.
+    pub async fn proxy(&self, path: &str) -> Result<ProxyTerms, OAuthError> {
+        let id = path.parse().map_err(|_| OAuthError::proxy_not_found())?;
+        if let Some(terms) = self.app.directory.enabled(id) {
+            return Ok(terms);
+        }
+        // another node may have added it just now
+        self.app.catch_up().await?;
+        let terms = self.app.directory.enabled(id);
+        terms.ok_or_else(OAuthError::proxy_not_found)
+    }
+
+    /// Makes sure that a proxy's access tokens can be signed before anything is spent on one:
+    /// another node may have added the proxy, and its key, just now.
+    ///
+    /// # Errors
+    /// A store failed.
+    pub async fn ensure_signs(
+        &self,
+        terms: &ProxyTerms,
+        context: &Context,
+    ) -> Result<(), Unavailable> {
+        let keys = self.app.vault.signing_keys();
+        let alg = terms.proxy.settings.token_alg;
+        if keys.in_use(alg, context.now).is_some() {
+            return Ok(());
+        }
+        self.app.ensure_signing_keys(context).await
+    }
+
+    /// Verifies an access token; a signing key that this node does not know yet may be another's
+    /// new one.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub async fn verify(&self, token: &str, expected: Expected<'_>) -> Result<Claims, Rejection> {
+        let vault = &self.app.vault;
+        let outcome = access::verify(&vault.signing_keys(), token, expected);
+        if !matches!(outcome, Err(Rejection::UnknownKey)) || !self.app.log.is_shared() {
+            return outcome;
+        }
+        if let Err(error) = vault.catch_up_now().await {
+            tracing::warn!(%error, "the vault cannot be followed");
+        }
+        access::verify(&vault.signing_keys(), token, expected)
     }
 
     /// The proxy at the gateway's `/mcp`.

@@ -42,7 +42,8 @@ pub async fn token(
     body: Bytes,
 ) -> Response {
     let outcome = async {
-        let terms = shared.proxy(&proxy)?;
+        let terms = shared.proxy(&proxy).await?;
+        shared.ensure_signs(&terms, &context).await?;
         let form = Form::parse(&headers, &body)?;
         let grant_type = grant_type(&form)?;
         let client = authenticate(&shared, &terms, &headers, &form, &context).await?;

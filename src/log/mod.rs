@@ -268,6 +268,23 @@ impl Log {
         *self.0.head.borrow()
     }
 
+    /// Whether other processes may append, too.
+    pub fn is_shared(&self) -> bool {
+        self.0.follower.is_some()
+    }
+
+    /// How many durable entries there are, whoever appended them; reads the store if it is shared.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn current_head(&self) -> Result<u64, ReadError> {
+        let Some(head) = self.0.readers.shared_head().await? else {
+            return Ok(self.head());
+        };
+        self.knows(head);
+        Ok(head)
+    }
+
     /// Whether the last write to the store succeeded, appends are expected to, and the store has been heard lately; false for
     /// a log opened for reading only.
     pub fn healthy(&self) -> bool {
@@ -316,12 +333,16 @@ impl Log {
     fn seen(&self, entries: &[StoredEntry]) {
         let alone = self.0.writer.is_some() && self.0.follower.is_none();
         if let (false, Some(last)) = (alone, entries.last()) {
-            self.0.head.send_if_modified(|head| {
-                let grown = last.position >= *head;
-                *head = (*head).max(last.position + 1);
-                grown
-            });
+            self.knows(last.position + 1);
         }
+    }
+
+    fn knows(&self, there: u64) {
+        self.0.head.send_if_modified(|head| {
+            let grown = there > *head;
+            *head = there.max(*head);
+            grown
+        });
     }
 }
 

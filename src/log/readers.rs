@@ -35,6 +35,14 @@ impl Readers {
         }
     }
 
+    /// The head of a store that others append to, too.
+    pub(super) async fn shared_head(&self) -> Result<Option<u64>, ReadError> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(readers) => Ok(Some(readers.head().await?)),
+        }
+    }
+
     pub(super) async fn read_stream(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
         match self {
             Self::Sqlite(readers) => {

@@ -6,12 +6,15 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use domain::Timestamp;
 use domain::client::{Client, Command};
+use tokio::time::MissedTickBehavior;
 
 use crate::app::Context;
 use crate::clock;
 use crate::http::Shared;
 
 const EVERY: Duration = Duration::from_secs(60);
+/// A key destroyed or retired elsewhere is of use here no longer than this and a reading.
+const CATCH_UP_EVERY: Duration = Duration::from_millis(500);
 const EXPIRE_AT_ONCE: usize = 500;
 
 /// Runs until the service stops. `unused_client_hours` of 0 keeps unused clients for ever.
@@ -31,6 +34,24 @@ pub async fn run(shared: Shared, unused_client_hours: u32) {
         }
         if unused_client_hours > 0 {
             expire_unused(&shared, now, unused_client_hours).await;
+        }
+    }
+}
+
+/// Learns what other nodes changed in a shared vault, until the service stops.
+pub async fn catch_up(shared: Shared) {
+    if !shared.app.log.is_shared() {
+        return;
+    }
+    let mut seconds = tokio::time::interval(CATCH_UP_EVERY);
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = seconds.tick() => {}
+            () = shared.stopping.cancelled() => return,
+        }
+        if let Err(error) = shared.app.vault.catch_up().await {
+            tracing::warn!(%error, "the vault cannot be followed");
         }
     }
 }

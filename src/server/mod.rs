@@ -11,31 +11,34 @@ mod integrity;
 mod listen;
 mod maintenance;
 mod ops;
+mod stores;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use domain::Timestamp;
 use projections::{ReadModel, ReadModelError, Reader};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::app::{self, App, Context, Unavailable};
+use crate::app::{self, App, Context, LoadError, Unavailable};
 use crate::config::Config;
 use crate::federation::Federation;
 use crate::http::{self, Limits, Parts, Rates, Shared, Urls};
-use crate::log::{self, Log};
+use crate::log;
 use crate::tokens::Secret;
-use crate::vault::{MasterKeyError, MasterKeys, Vault, VaultError};
+use crate::vault::{MasterKeyError, VaultError};
 use crate::{administration, clock, gateway};
 
 pub use descriptors::raise_descriptor_limit;
 pub use integrity::{Broken, Integrity, verify};
+pub use stores::{Claim, Stores, claim, open_read_only};
 
 /// The read models' file in the data folder.
 pub const READ_MODEL_FILE: &str = "read.db";
@@ -49,6 +52,9 @@ pub enum StartError {
     /// The data folder cannot be created.
     #[error("the data folder cannot be created")]
     DataFolder(#[source] io::Error),
+    /// Another process has the data folder.
+    #[error("another process uses {}", .0.display())]
+    InUse(PathBuf),
     /// The log cannot be opened.
     #[error("the log cannot be opened")]
     Log(#[from] log::OpenError),
@@ -61,6 +67,12 @@ pub enum StartError {
     /// The read models cannot be opened.
     #[error("the read models cannot be opened")]
     ReadModel(#[from] ReadModelError),
+    /// The state could not be put together.
+    #[error("the state cannot be loaded")]
+    Load(#[from] LoadError),
+    /// Opening the stores broke off.
+    #[error("opening the stores broke off")]
+    Stopped,
     /// A store failed while the state was put together.
     #[error("a store failed at start")]
     Store(#[from] Unavailable),
@@ -107,6 +119,7 @@ pub struct Running {
 struct Follower {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
+    _claim: Claim,
 }
 
 /// Makes what a first start makes: data folder, keys, the first operator, the declared providers
@@ -166,6 +179,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         shared.clone(),
         config.limits.unused_client_hours,
     ));
+    tasks.spawn(maintenance::catch_up(shared.clone()));
     integrity::watch(shared);
     Ok(running)
 }
@@ -195,11 +209,17 @@ impl Follower {
 
 /// Opens the stores and puts the state together; commands can be executed from here on.
 async fn assemble(config: &Config) -> Result<(Shared, Follower, Option<Secret>), StartError> {
-    let (app, read_model, reader) = open(config)?;
     let now = clock::now();
+    let opened = config.clone();
+    let opening = tokio::task::spawn_blocking(move || open(&opened, now));
+    let Opened {
+        app,
+        read_model,
+        reader,
+        claim,
+    } = opening.await.unwrap_or(Err(StartError::Stopped))?;
     app.vault.prepare(now).await?;
-    app.load(&reader, now)?;
-    let follower = follow(app.clone(), read_model);
+    let follower = follow(app.clone(), read_model, claim);
     app.progress.wait_for_memory(app.log.head()).await;
     let shared: Shared = parts(config, app.clone(), reader)?.into();
     let system = Context::system(now);
@@ -209,26 +229,28 @@ async fn assemble(config: &Config) -> Result<(Shared, Follower, Option<Secret>),
     Ok((shared, follower, token))
 }
 
-fn open(config: &Config) -> Result<(Arc<App>, ReadModel, Reader), StartError> {
-    let folder = &config.store.data_dir;
-    create_private(folder).map_err(StartError::DataFolder)?;
-    let options = log::Options {
-        migrate: config.store.migrate,
-    };
-    let log = Log::open(folder, options)?;
-    let master_keys = match &config.keys.master_key {
-        Some(key) => MasterKeys::parse(key.expose())?,
-        None => MasterKeys::in_data_folder(folder)?,
-    };
-    let vault = Vault::open(
-        &folder.join(crate::vault::FILE_NAME),
-        master_keys,
-        clock::now(),
-    )?;
-    let path = folder.join(READ_MODEL_FILE);
+/// What the service stands on.
+struct Opened {
+    app: Arc<App>,
+    read_model: ReadModel,
+    reader: Reader,
+    claim: Claim,
+}
+
+/// Opens the stores and loads what has to be in memory. Blocks.
+fn open(config: &Config, now: Timestamp) -> Result<Opened, StartError> {
+    let Stores { log, vault, claim } = Stores::open(config, now)?;
+    let path = config.store.data_dir.join(READ_MODEL_FILE);
     let read_model = open_read_model(&path, log.head())?;
     let reader = Reader::open(&path)?;
-    Ok((Arc::new(App::new(log, vault)), read_model, reader))
+    let app = App::new(log, vault);
+    app.load(&reader, read_model.position(), now)?;
+    Ok(Opened {
+        app: Arc::new(app),
+        read_model,
+        reader,
+        claim,
+    })
 }
 
 /// The read models, or empty ones where the file is of another version, damaged, or ahead of a
@@ -248,23 +270,18 @@ fn open_read_model(path: &Path, head: u64) -> Result<ReadModel, ReadModelError> 
     ReadModel::open(path)
 }
 
-/// Only the service's own user may look into the folder.
-fn create_private(folder: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
-
-fn follow(app: Arc<App>, read_model: ReadModel) -> Follower {
+fn follow(app: Arc<App>, read_model: ReadModel, claim: Claim) -> Follower {
     let stop = Arc::new(AtomicBool::new(false));
     let runtime = tokio::runtime::Handle::current();
     let thread = {
         let stop = stop.clone();
         std::thread::spawn(move || app::follow(&app, read_model, &runtime, &stop))
     };
-    Follower { stop, thread }
+    Follower {
+        stop,
+        thread,
+        _claim: claim,
+    }
 }
 
 fn parts(config: &Config, app: Arc<App>, reader: Reader) -> Result<Parts, StartError> {

@@ -1,0 +1,120 @@
+//! The log and the vault that a configuration names: in its data folder, or in its database.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::Path;
+
+use domain::Timestamp;
+
+use super::StartError;
+use crate::config::Config;
+use crate::log::{Log, Options};
+use crate::postgres::Postgres;
+use crate::vault::{FILE_NAME, MasterKeyError, MasterKeys, Vault, VaultError};
+
+/// Locked by the process that folds the log into the data folder's read models.
+const LOCK_FILE: &str = "node.lock";
+
+/// How many connections a node's vault opens at most, beside those of its log.
+const VAULT_CONNECTIONS: usize = 6;
+
+/// What a service works on.
+pub struct Stores {
+    /// The log.
+    pub log: Log,
+    /// The vault.
+    pub vault: Vault,
+    /// No other process writes read models into the data folder while this is there.
+    pub claim: Claim,
+}
+
+/// A data folder that is this process's own, until this is dropped.
+pub struct Claim(#[expect(dead_code, reason = "an open file holds its lock")] File);
+
+impl Stores {
+    /// Opens them for writing; makes what is missing. Blocks.
+    ///
+    /// # Errors
+    /// One cannot be opened, or another process has the data folder.
+    pub fn open(config: &Config, now: Timestamp) -> Result<Self, StartError> {
+        let folder = &config.store.data_dir;
+        create_private(folder).map_err(StartError::DataFolder)?;
+        let claim = claim(folder)?;
+        let migrate = config.store.migrate;
+        let options = Options { migrate };
+        let (log, vault) = match &config.store.database_url {
+            None => {
+                let log = Log::open(folder, options)?;
+                let vault = Vault::open(&folder.join(FILE_NAME), master_keys(config)?, now)?;
+                (log, vault)
+            }
+            Some(url) => {
+                let keys = master_keys(config)?;
+                let log = Log::open_postgres(url.expose(), options)?;
+                let vault = Vault::open_postgres(connections(url.expose())?, keys, migrate, now)?;
+                (log, vault)
+            }
+        };
+        Ok(Self { log, vault, claim })
+    }
+}
+
+/// Opens log and vault without ever writing to them. Blocks.
+///
+/// # Errors
+/// One is missing or cannot be opened.
+pub fn open_read_only(config: &Config) -> Result<(Log, Vault), StartError> {
+    let folder = &config.store.data_dir;
+    let log = match &config.store.database_url {
+        None => Log::open_read_only(folder)?,
+        Some(url) => Log::open_postgres_read_only(url.expose())?,
+    };
+    let keys = master_keys(config)?;
+    let vault = match &config.store.database_url {
+        None => Vault::open_read_only(&folder.join(FILE_NAME), keys)?,
+        Some(url) => Vault::open_postgres_read_only(connections(url.expose())?, keys)?,
+    };
+    Ok((log, vault))
+}
+
+/// Takes a data folder's read models for this process.
+///
+/// # Errors
+/// Another process has them, or the folder cannot be used.
+pub fn claim(folder: &Path) -> Result<Claim, StartError> {
+    let path = folder.join(LOCK_FILE);
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(StartError::DataFolder)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Claim(file)),
+        Err(TryLockError::WouldBlock) => Err(StartError::InUse(folder.to_owned())),
+        Err(TryLockError::Error(error)) => Err(StartError::DataFolder(error)),
+    }
+}
+
+fn connections(url: &str) -> Result<Postgres, StartError> {
+    let connections = Postgres::new(url, VAULT_CONNECTIONS);
+    connections.map_err(|error| VaultError::from(error).into())
+}
+
+/// With a database every node needs the same key, so none is made.
+fn master_keys(config: &Config) -> Result<MasterKeys, MasterKeyError> {
+    match (&config.keys.master_key, &config.store.database_url) {
+        (Some(key), _) => MasterKeys::parse(key.expose()),
+        (None, None) => MasterKeys::in_data_folder(&config.store.data_dir),
+        (None, Some(_)) => Err(MasterKeyError::Missing),
+    }
+}
+
+/// Only the service's own user may look into the folder.
+fn create_private(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
