@@ -21,7 +21,7 @@ use crate::bench::{self, BenchError, Kind, Plan, Report};
 /// run) rather than rates, on a machine that does nothing else.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// What to measure [default: everything, about three minutes]
+    /// What to measure [default: everything, about two minutes]
     #[arg(value_name = "KIND", value_enum)]
     kinds: Vec<Kind>,
     /// How long each kind is measured in each round

@@ -1,5 +1,5 @@
 //! Access tokens whose signature was verified before: the same bytes need not be verified again,
-//! which is a third of what the gateway itself does for a request.
+//! which is a good part of what the gateway itself does for a request.
 //!
 //! Only the signature is remembered, by the token's SHA-256 and with the `kid` that it was verified
 //! under, and a `kid` names one key for ever. Whether that key still counts, and whether issuer,
