@@ -123,7 +123,7 @@ mod tests {
         let report = Report {
             conditions: Conditions {
                 version: "1",
-                store: "embedded",
+                store: "embedded".to_owned(),
                 file_system: Some("ext4".to_owned()),
                 machine: "a machine".to_owned(),
                 placement: "nothing pinned".to_owned(),

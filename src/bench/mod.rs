@@ -30,13 +30,17 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use clap::ValueEnum;
 
 pub use bare::serve_bare;
 pub use report::{Conditions, Figure, Report, Row};
 
+use crate::clock;
+use crate::config::Secret;
+use crate::log::{self, OpenError};
 use machine::Placement;
-use node::{Place, Surroundings};
+use node::{Database, Place, Surroundings};
 use upstream::Upstream;
 
 /// How often an empty server is started.
@@ -80,6 +84,10 @@ pub struct Plan {
     pub streams: usize,
     /// Where the temporary data goes; a real disk, for memory makes durability free.
     pub folder: PathBuf,
+    /// An empty PostgreSQL database for log and vault, in place of the embedded store.
+    pub database: Option<Secret>,
+    /// How many nodes share it.
+    pub nodes: usize,
 }
 
 /// Why there is no measurement.
@@ -100,6 +108,12 @@ pub enum BenchError {
     /// The server did not start, follow or stop.
     #[error("{0}")]
     Server(String),
+    /// It must not be touched.
+    #[error("the database is not empty: nothing was touched")]
+    Occupied,
+    /// The database cannot be asked.
+    #[error("the database cannot be used")]
+    Database(#[from] OpenError),
     /// Somebody stopped it.
     #[error("stopped before the end; nothing is left behind")]
     Stopped,
@@ -119,24 +133,48 @@ pub fn run(
 ) -> Result<Report, BenchError> {
     let placement = Placement::establish();
     crate::server::raise_descriptor_limit();
+    let database = plan.empty_database()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         tokio::select! {
-            report = measure(plan, placement, tell) => report,
+            report = measure(plan, placement, database.as_ref(), tell) => report,
             () = stopped => Err(BenchError::Stopped),
         }
     })
 }
 
 impl Plan {
+    /// What a file weighs and how an empty store starts is the embedded store's.
     fn wants(&self, kind: Kind) -> bool {
+        if self.database.is_some() && matches!(kind, Kind::Start | Kind::Size) {
+            return false;
+        }
         self.kinds.is_empty() || self.kinds.contains(&kind)
+    }
+
+    fn empty_database(&self) -> Fallible<Option<Database>> {
+        let Some(url) = &self.database else {
+            return Ok(None);
+        };
+        if log::postgres::migrations(url.expose())?.applied > 0 {
+            return Err(BenchError::Occupied);
+        }
+        let key = clock::random::<32>();
+        Ok(Some(Database {
+            url: url.clone(),
+            master_key: Secret::new(BASE64_STANDARD.encode(key)),
+        }))
     }
 }
 
-async fn measure(plan: &Plan, placement: Placement, tell: &dyn Fn(&str)) -> Fallible<Report> {
+async fn measure(
+    plan: &Plan,
+    placement: Placement,
+    database: Option<&Database>,
+    tell: &dyn Fn(&str),
+) -> Fallible<Report> {
     let mut report = Report::new(Conditions::of(plan, placement));
     let folder = tempfile::Builder::new()
         .prefix("grantlog-bench-")
@@ -144,6 +182,7 @@ async fn measure(plan: &Plan, placement: Placement, tell: &dyn Fn(&str)) -> Fall
     let provider = provider::start().await?;
     let upstream = Upstream::start().await?;
     let surroundings = Surroundings {
+        database,
         folder: folder.path(),
         provider: &provider,
         upstream: &upstream.host,

@@ -12,6 +12,7 @@ use super::connection::Connection;
 use super::machine::{self, Memory, Placement};
 use super::provider::{CLIENT_ID, CLIENT_SECRET};
 use super::{BenchError, Fallible};
+use crate::config::Secret;
 use crate::demo;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -33,6 +34,8 @@ pub(super) struct Node {
 /// What a node works with.
 #[derive(Clone, Copy)]
 pub(super) struct Surroundings<'a> {
+    /// Where log and vault are, if not in the folder.
+    pub database: Option<&'a Database>,
     /// Where the folders of nodes are made.
     pub folder: &'a Path,
     /// `host:port` of the identity provider.
@@ -42,16 +45,24 @@ pub(super) struct Surroundings<'a> {
     pub placement: Placement,
 }
 
-/// Where a node's files are, and how it is started.
-pub(super) struct Place {
-    folder: PathBuf,
-    placement: Placement,
+/// A database and the key of the vault in it.
+pub(super) struct Database {
+    pub url: Secret,
+    pub master_key: Secret,
 }
 
-impl Place {
+/// Where a node's files are, and how it is started.
+pub(super) struct Place<'a> {
+    folder: PathBuf,
+    placement: Placement,
+    database: Option<&'a Database>,
+}
+
+impl<'a> Place<'a> {
     /// A new folder with a configuration.
-    pub fn new(surroundings: Surroundings<'_>, name: &str) -> Fallible<Self> {
+    pub fn new(surroundings: Surroundings<'a>, name: &str) -> Fallible<Self> {
         let Surroundings {
+            database,
             provider,
             upstream,
             placement,
@@ -83,7 +94,11 @@ oauth_proxy_scopes = "read write"
 "#
         );
         fs::write(folder.join("grantlog.toml"), configuration)?;
-        Ok(Self { folder, placement })
+        Ok(Self {
+            folder,
+            placement,
+            database,
+        })
     }
 
     /// The size of a file of the data folder, in bytes; 0 while there is none.
@@ -94,8 +109,19 @@ oauth_proxy_scopes = "read write"
 
     /// Starts the server and waits until it is ready.
     pub async fn start(&self) -> Fallible<Node> {
+        self.start_as(None).await
+    }
+
+    /// The same for one more node of the service that `first` belongs to.
+    pub async fn start_beside(&self, first: &Node) -> Fallible<Node> {
+        self.start_as(Some(first)).await
+    }
+
+    async fn start_as(&self, first: Option<&Node>) -> Fallible<Node> {
         let listeners = demo::free_ports()?.map(|port| format!("{}:{port}", Ipv4Addr::LOCALHOST));
         let [server, gateway, ops] = listeners;
+        let public = first.map_or(&server, |first| &first.host);
+        let public_gateway = first.map_or(&gateway, |first| &first.gateway);
         let log = fs::File::create(self.folder.join("server.log"))?;
         let mut command = Command::new(std::env::current_exe()?);
         command
@@ -103,13 +129,21 @@ oauth_proxy_scopes = "read write"
             .current_dir(&self.folder)
             .env_clear()
             .env("GRANTLOG_SERVER__LISTEN", &server)
-            .env("GRANTLOG_SERVER__PUBLIC_URL", format!("http://{server}"))
+            .env("GRANTLOG_SERVER__PUBLIC_URL", format!("http://{public}"))
             .env("GRANTLOG_GATEWAY__LISTEN", &gateway)
-            .env("GRANTLOG_GATEWAY__PUBLIC_URL", format!("http://{gateway}"))
+            .env(
+                "GRANTLOG_GATEWAY__PUBLIC_URL",
+                format!("http://{public_gateway}"),
+            )
             .env("GRANTLOG_OPS__LISTEN", &ops)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
+        if let Some(Database { url, master_key }) = self.database {
+            command
+                .env("GRANTLOG_STORE__DATABASE_URL", url.expose())
+                .env("GRANTLOG_KEYS__MASTER_KEY", master_key.expose());
+        }
         let began = Instant::now();
         let mut node = Node {
             child: self.placement.spawn(command)?,

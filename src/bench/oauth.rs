@@ -17,7 +17,7 @@ const CODES_MAX: usize = 8_000;
 /// Long enough for anything that ends by its number.
 pub(super) const BOUND: Duration = Duration::from_secs(30);
 
-/// Clients, browsers and their grants, on one node.
+/// Clients, browsers and their grants.
 pub(super) struct World {
     client: Client,
     workers: Vec<Worker>,
@@ -33,10 +33,10 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// As many as there are to be connections.
-    pub async fn open(plan: &Plan, node: &Node, provider: &str) -> Fallible<Vec<Self>> {
+    /// As many as there are to be connections, to each node as many as to another.
+    pub async fn open(plan: &Plan, nodes: &[Node], provider: &str) -> Fallible<Vec<Self>> {
         let mut workers = Vec::new();
-        for _ in 0..plan.connections {
+        for node in nodes.iter().cycle().take(plan.connections) {
             workers.push(Self {
                 server: Connection::open(&node.host).await?,
                 provider: Connection::open(provider).await?,
@@ -55,8 +55,8 @@ impl Worker {
 }
 
 impl World {
-    pub async fn open(plan: &Plan, node: &Node, provider: &str) -> Fallible<Self> {
-        let mut workers = Worker::open(plan, node, provider).await?;
+    pub async fn open(plan: &Plan, nodes: &[Node], provider: &str) -> Fallible<Self> {
+        let mut workers = Worker::open(plan, nodes, provider).await?;
         let client = flow::register(&mut workers[0].server).await?;
         let grant = async |worker: &mut Worker| {
             let Worker {
@@ -68,7 +68,7 @@ impl World {
             Ok(())
         };
         let until = Until::elapsed_or(BOUND, plan.connections * GRANTS_EACH);
-        drive(&mut workers, &until, node.process(), grant).await?;
+        drive(&mut workers, &until, nodes[0].process(), grant).await?;
         Ok(Self { client, workers })
     }
 

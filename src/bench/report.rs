@@ -28,7 +28,7 @@ pub struct Conditions {
     /// Of this program.
     pub version: &'static str,
     /// Which store, and what its answers mean.
-    pub store: &'static str,
+    pub store: String,
     /// The file system of the data folder; `tmpfs` is memory, where durability is free.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_system: Option<String>,
@@ -109,7 +109,16 @@ impl Conditions {
     pub(super) fn of(plan: &Plan, placement: Placement) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            store: "embedded; every answer durable on disk, read models following",
+            store: match (&plan.database, plan.nodes) {
+                (None, _) => {
+                    "embedded; every answer durable on disk, read models following".to_owned()
+                }
+                (Some(_), nodes) => format!(
+                    "PostgreSQL, {nodes} node{}; every answer durable there, read models following; \
+                     CPU and memory are the first node's, without PostgreSQL's",
+                    if nodes == 1 { "" } else { "s" }
+                ),
+            },
             file_system: machine::file_system(&plan.folder),
             machine: machine::describe(),
             placement: placement.describe(),

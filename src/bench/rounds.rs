@@ -123,7 +123,8 @@ impl Load {
 /// Everything that is under load.
 struct Stage<'a> {
     plan: &'a Plan,
-    node: Node,
+    /// The first stands for all where one is looked at.
+    nodes: Vec<Node>,
     bare: Bare,
     upstream: &'a Upstream,
     world: World,
@@ -147,12 +148,18 @@ pub(super) async fn measure(
     let node = place.start().await?;
     node.catch_up().await?;
     report.memory_idle(node.memory());
+    let mut nodes = vec![node];
+    for number in 1..plan.nodes {
+        let place = Place::new(surroundings, &format!("load-{number}"))?;
+        let another = place.start_beside(&nodes[0]).await?;
+        nodes.push(another);
+    }
     let mut stage = Stage {
         plan,
         bare: Bare::start(surroundings.placement, &upstream.host)?,
         upstream,
-        world: World::open(plan, &node, surroundings.provider).await?,
-        node,
+        world: World::open(plan, &nodes, surroundings.provider).await?,
+        nodes,
     };
     for round in 0..plan.rounds {
         tell(&format!("round {} of {}", round + 1, plan.rounds));
@@ -162,20 +169,21 @@ pub(super) async fn measure(
             order.reverse();
         }
         for line in order {
-            stage.node.catch_up().await?;
+            stage.nodes[0].catch_up().await?;
             line.samples.push(stage.sample(line.load).await?);
         }
     }
     report.loads(plan, &lines);
-    let events = stage.node.catch_up().await?;
-    report.memory_loaded(stage.node.memory());
+    let events = stage.nodes[0].catch_up().await?;
+    report.memory_loaded(stage.nodes[0].memory());
     if plan.wants(Kind::Streams) {
         tell("event streams");
         let tokens = stage.world.access_tokens(plan.streams);
-        report.streams(&tools::streams(&stage.node, upstream, &tokens).await?);
+        report.streams(&tools::streams(&stage.nodes[0], upstream, &tokens).await?);
     }
-    let Stage { node, .. } = stage;
-    node.stop().await?;
+    for node in stage.nodes {
+        node.stop().await?;
+    }
     if plan.wants(Kind::Start) {
         let node = place.start().await?;
         report.started_full(node.started_in, events);
@@ -188,11 +196,12 @@ impl Stage<'_> {
     async fn sample(&mut self, load: Load) -> Fallible<Sample> {
         let Self {
             plan,
-            node,
+            nodes,
             bare,
             upstream,
             world,
         } = self;
+        let node = &nodes[0];
         let connections = load.connections(plan);
         match load {
             Load::Bare => world.bare(plan, bare).await,

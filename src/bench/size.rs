@@ -26,7 +26,9 @@ pub(super) async fn measure(
     let before = FILES.map(|file| place.size_of(file));
 
     let node = place.start().await?;
-    let mut workers = Worker::open(plan, &node, surroundings.provider).await?;
+    let nodes = [node];
+    let mut workers = Worker::open(plan, &nodes, surroundings.provider).await?;
+    let [node] = nodes;
     let grant = async |worker: &mut Worker| {
         let Worker {
             server, provider, ..

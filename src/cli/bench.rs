@@ -7,10 +7,13 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
+use super::Environment;
 use super::exit::Failure;
 use super::output::{Column, Format, Output, note};
 use super::serve::{chain, stopped};
+use super::source::with_password;
 use crate::bench::{self, BenchError, Kind, Plan, Report};
+use crate::config::Secret;
 
 /// Measure what this machine carries
 ///
@@ -39,6 +42,13 @@ pub struct BenchArgs {
     /// Where the temporary data goes: a real disk, for memory makes durability free
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
+    /// Measure with log and vault in this empty PostgreSQL database, which then keeps what was
+    /// measured: drop it. A password is taken from PGPASSWORD
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// How many nodes share the database and the server's CPU
+    #[arg(long, default_value_t = 1, requires = "database", value_parser = RangedU64ValueParser::<usize>::new().range(1..=16))]
+    nodes: usize,
     /// Print Markdown, for documents
     #[arg(long, conflicts_with_all = ["json", "jsonl"], help_heading = "Output")]
     markdown: bool,
@@ -65,7 +75,11 @@ const FIGURES: &[Column] = &[("WHAT", "/title"), ("VALUE", "/value"), ("UNIT", "
 ///
 /// # Errors
 /// The server does not start, an answer is wrong, or somebody stopped it.
-pub async fn run(args: BenchArgs, output: &mut Output) -> Result<(), Failure> {
+pub async fn run(
+    args: BenchArgs,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<(), Failure> {
     if let Some(upstream) = &args.bare {
         let tell = |host: &str| {
             // Whoever started this notices that it was told nothing.
@@ -80,6 +94,11 @@ pub async fn run(args: BenchArgs, output: &mut Output) -> Result<(), Failure> {
         connections: args.connections,
         streams: args.streams,
         folder: args.dir,
+        database: match &args.database {
+            Some(url) => Some(Secret::new(with_password(url, environment)?)),
+            None => None,
+        },
+        nodes: args.nodes,
     };
     let measuring = tokio::task::spawn_blocking(move || {
         let tell = |step: &str| note(&format!("{step} …"));
@@ -117,11 +136,12 @@ impl From<BenchError> for Failure {
     fn from(error: BenchError) -> Self {
         let text = chain(&error);
         match error {
-            BenchError::Server(_) => Self::Unavailable(text),
+            BenchError::Server(_) | BenchError::Database(_) => Self::Unavailable(text),
             BenchError::System(_)
             | BenchError::Connection(_)
             | BenchError::Request(_)
             | BenchError::Unexpected(_)
+            | BenchError::Occupied
             | BenchError::Stopped => Self::Error(text),
         }
     }

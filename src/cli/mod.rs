@@ -159,7 +159,7 @@ async fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> 
         Command::Backup(args) => store::backup(args, output).await,
         Command::Restore(args) => store::restore(args, output).await,
         Command::Migrate(args) => store::migrate(args, output).await,
-        Command::Bench(args) => bench::run(args, output).await,
+        Command::Bench(args) => bench::run(args, environment, output).await,
         Command::Completions(args) => program::completions(&args, output),
         Command::Man(args) => program::man(&args, output),
         Command::Version => program::version(output),

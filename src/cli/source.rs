@@ -97,7 +97,10 @@ impl Source {
 }
 
 /// A database URL with the password from the environment: the command line is seen by others.
-fn with_password(url: &str, environment: &Environment) -> Result<String, Failure> {
+///
+/// # Errors
+/// It is none, or has a password.
+pub fn with_password(url: &str, environment: &Environment) -> Result<String, Failure> {
     let no_url =
         || Failure::Usage("--database: expected a URL that begins with postgres://".to_owned());
     let (scheme, rest) = url.split_once("://").ok_or_else(no_url)?;

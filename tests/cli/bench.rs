@@ -1,6 +1,7 @@
 //! The program measures itself; here only that it does, with numbers too small to mean anything.
 
 use serde_json::Value;
+use support::postgres::Database;
 
 use super::{Run, folder};
 
@@ -127,4 +128,21 @@ fn what_cannot_be_measured_is_said() {
         assert!(help.contains(word), "{word}");
     }
     assert!(!help.contains("--bare"), "{help}");
+}
+
+#[test]
+fn a_shared_store_is_measured_with_several_nodes_and_only_if_it_is_empty() {
+    let (folder, database) = (folder(), Database::create());
+    let url = database.url();
+    let shared = ["refresh", "--json", "--nodes", "2", "--database", &url];
+    let ended = bench(&shared).inside(folder.path()).end();
+    let report: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    let store = report["conditions"]["store"].as_str();
+    assert!(store.is_some_and(|it| it.starts_with("PostgreSQL, 2 nodes")));
+    assert_eq!(report["rows"][1]["name"], "refresh");
+    let before = database.run("SELECT count(*) FROM grantlog_log.entries");
+    let again = bench(&shared).inside(folder.path()).end();
+    again.fails(1, "not empty");
+    let after = database.run("SELECT count(*) FROM grantlog_log.entries");
+    assert_eq!(before, after);
 }
