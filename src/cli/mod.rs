@@ -17,6 +17,7 @@ mod keys;
 mod list;
 mod logins;
 mod member;
+mod migrate;
 mod offline;
 mod operators;
 mod output;
@@ -100,7 +101,7 @@ enum Command {
     /// Put a copy of the store back
     Restore(store::RestoreArgs),
     /// Tell of migrations, or apply them
-    Migrate(store::MigrateArgs),
+    Migrate(migrate::MigrateArgs),
     Bench(bench::BenchArgs),
     /// Print a completion script for a shell
     Completions(program::CompletionsArgs),
@@ -158,7 +159,7 @@ async fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> 
         Command::Keys(args) => keys::run(args, environment, output).await,
         Command::Backup(args) => store::backup(args, output).await,
         Command::Restore(args) => store::restore(args, output).await,
-        Command::Migrate(args) => store::migrate(args, output).await,
+        Command::Migrate(args) => migrate::run(args, output),
         Command::Bench(args) => bench::run(args, environment, output).await,
         Command::Completions(args) => program::completions(&args, output),
         Command::Man(args) => program::man(&args, output),

@@ -1,4 +1,4 @@
-//! What `replay`, `verify`, `backup`, `restore` and `migrate` do to the stores of a configuration.
+//! What `replay`, `verify`, `backup` and `restore` do to the stores of a configuration.
 //!
 //! Everything that only looks opens the stores read-only, so it may run beside a server.
 
@@ -15,7 +15,8 @@ use super::store::{ReplayArgs, Report};
 use crate::app::{self, Unreadable};
 use crate::clock;
 use crate::config::Config;
-use crate::log::{Log, OpenError, Options, migrations};
+use crate::log::{Log, OpenError};
+use crate::migrations::{Schema, Unfit};
 use crate::server::{self, Broken, READ_MODEL_FILE, StartError};
 use crate::vault::{self, Vault};
 
@@ -195,6 +196,10 @@ pub async fn verify(config: &Config) -> Result<Report, Failure> {
 /// Something is there already, or a store cannot be read.
 pub async fn backup(config: &Config, target: &Path) -> Result<Report, Failure> {
     let stores = Stores::open(config)?;
+    // A file is copied as it is, rows of a database one by one.
+    if config.store.database_url.is_some() {
+        expect_known(&server::schemas(config)?)?;
+    }
     fs::create_dir_all(target).map_err(|error| unavailable(&error))?;
     let copied = stores.log.backup_to(&target.join(LOG_FILE)).await;
     copied.map_err(|error| unavailable(&error))?;
@@ -209,6 +214,16 @@ pub async fn backup(config: &Config, target: &Path) -> Result<Report, Failure> {
         ),
         document: json!({ "entries": entries, "folder": target.display().to_string() }),
     })
+}
+
+/// Rows are copied without what a newer program has added to them.
+fn expect_known(schemas: &[(&str, Schema)]) -> Result<(), Failure> {
+    match schemas.iter().find(|(_, schema)| schema.is_newer()) {
+        None => Ok(()),
+        Some((store, _)) => Err(Failure::Unavailable(format!(
+            "the {store} was expanded by a newer program: only that copies it whole"
+        ))),
+    }
 }
 
 /// Puts a copy back where there is no store. The read models are built anew at the next start.
@@ -243,31 +258,6 @@ pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
     })
 }
 
-/// Tells of pending migrations, or applies them.
-///
-/// # Errors
-/// [`Failure::Unavailable`] if some are pending and are not to be applied.
-pub async fn migrate(config: &Config, apply: bool) -> Result<Report, Failure> {
-    let folder = &config.store.data_dir;
-    let state = || migrations(folder).map_err(|error| unavailable(&error));
-    if apply {
-        let log =
-            Log::open(folder, Options { migrate: true }).map_err(|error| unavailable(&error))?;
-        log.close().await;
-    }
-    let state = state()?;
-    if state.applied < state.known {
-        return Err(Failure::Unavailable(format!(
-            "{} of {} migrations are applied: run `grantlog migrate up`",
-            state.applied, state.known
-        )));
-    }
-    Ok(Report {
-        sentence: format!("all {} migrations are applied", state.known),
-        document: json!({ "applied": state.applied, "known": state.known }),
-    })
-}
-
 /// Opens the stores read-only and tells how they are: what was found, or what is wrong and the
 /// fix.
 ///
@@ -280,7 +270,7 @@ pub async fn look_at(config: &Config) -> Result<String, (String, String)> {
             "none yet: the first start makes {}",
             path.display()
         )),
-        Err(StartError::Log(OpenError::NeedsMigration { applied: 0, .. })) => {
+        Err(StartError::Log(OpenError::Schema(Unfit::Behind { applied: 0, .. }))) => {
             Ok("none yet: the first start makes it".to_owned())
         }
         Err(error @ StartError::Log(_)) => {

@@ -8,7 +8,8 @@ use domain::Timestamp;
 
 use super::StartError;
 use crate::config::Config;
-use crate::log::{Log, Options};
+use crate::log::{self, Log, Options};
+use crate::migrations::Schema;
 use crate::postgres::Postgres;
 use crate::vault::{FILE_NAME, MasterKeyError, MasterKeys, Vault, VaultError};
 
@@ -45,7 +46,8 @@ impl Stores {
         let (log, vault) = match &config.store.database_url {
             None => {
                 let log = Log::open(folder, options)?;
-                let vault = Vault::open(&folder.join(FILE_NAME), master_keys(config)?, now)?;
+                let keys = master_keys(config)?;
+                let vault = Vault::open(&folder.join(FILE_NAME), keys, migrate, now)?;
                 (log, vault)
             }
             Some(url) => {
@@ -75,6 +77,46 @@ pub fn open_read_only(config: &Config) -> Result<(Log, Vault), StartError> {
         Some(url) => Vault::open_postgres_read_only(connections(url.expose())?, keys)?,
     };
     Ok((log, vault))
+}
+
+/// How far the schemas of log and vault are. Blocks.
+///
+/// # Errors
+/// One cannot be read.
+pub fn schemas(config: &Config) -> Result<[(&'static str, Schema); 2], StartError> {
+    let folder = &config.store.data_dir;
+    let (log, vault) = match &config.store.database_url {
+        None => (
+            log::migrations(folder)?,
+            Vault::migrations(&folder.join(FILE_NAME))?,
+        ),
+        Some(url) => (
+            log::postgres::migrations(url.expose())?,
+            Vault::migrations_postgres(connections(url.expose())?)?,
+        ),
+    };
+    Ok([("log", log), ("vault", vault)])
+}
+
+/// Brings the schemas of log and vault up to date, with contractions only if `contract`; makes what is missing. Blocks.
+///
+/// # Errors
+/// One needs a newer program, or cannot be written.
+pub fn migrate(config: &Config, contract: bool) -> Result<(), StartError> {
+    let folder = &config.store.data_dir;
+    match &config.store.database_url {
+        None => {
+            log::migrate(folder, contract)?;
+            // A vault without a key beside it would never be given one.
+            master_keys(config)?;
+            Vault::migrate(&folder.join(FILE_NAME), contract)?;
+        }
+        Some(url) => {
+            log::postgres::migrate(url.expose(), contract)?;
+            Vault::migrate_postgres(connections(url.expose())?, contract)?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes a data folder's read models for this process.

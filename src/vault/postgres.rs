@@ -17,11 +17,12 @@ use tokio_postgres::types::{ToSql, Type};
 use super::VaultError;
 use super::sql::{Field, Row, Sql, Value};
 use super::store::count_transaction;
-use crate::postgres::{self, BEGIN_READ, BEGIN_WRITE, Error, Lease, Postgres, within};
+use crate::migrations::{Migration, Schema, postgres as migrations};
+use crate::postgres::{BEGIN_READ, BEGIN_WRITE, Error, Lease, Postgres, within};
 
-const MIGRATIONS: [&str; 1] = [include_str!(
+const MIGRATIONS: [Migration; 1] = [Migration::expand(include_str!(
     "../../migrations/vault/postgres/0001_vault.sql"
-)];
+))];
 
 const SCHEMA: &str = "grantlog_vault";
 
@@ -44,24 +45,25 @@ pub(super) struct Database {
 }
 
 impl Database {
+    /// A handle; nothing is looked at yet.
+    pub fn new(postgres: Postgres) -> Self {
+        let is_read_only = false;
+        Self {
+            postgres,
+            is_read_only,
+        }
+    }
+
     /// Makes the tables or brings them up to date, if `migrate`. Any number of nodes may do so at
     /// once. Blocks.
     pub fn open(postgres: Postgres, migrate: bool) -> Result<Self, VaultError> {
-        let database = Self {
-            postgres,
-            is_read_only: false,
-        };
-        let found = database.applied()?;
-        if found < known() && migrate {
-            database.postgres.block_on(async {
-                let lease = database.postgres.lease().await?;
-                postgres::migrate(&lease, SCHEMA, &MIGRATIONS).await?;
-                lease.release();
-                Ok::<_, Error>(())
-            })?;
-            return Ok(database);
+        let database = Self::new(postgres);
+        let schema = database.migrations()?.check_but_behind()?;
+        if migrate && schema.applied < schema.needed {
+            database.migrate(false)?.check()?;
+        } else {
+            schema.check()?;
         }
-        expect_known(found)?;
         Ok(database)
     }
 
@@ -71,7 +73,7 @@ impl Database {
             postgres,
             is_read_only: true,
         };
-        expect_known(database.applied()?)?;
+        database.migrations()?.check()?;
         Ok(database)
     }
 
@@ -108,17 +110,28 @@ impl Database {
         self.repeating(|database| work(&Reading(&database.postgres)))
     }
 
-    /// How many migrations it has; 0 if it does not exist.
-    pub fn applied(&self) -> Result<u32, VaultError> {
+    /// How far its tables are; it need not exist.
+    pub fn migrations(&self) -> Result<Schema, VaultError> {
         self.repeating(|database| {
-            let applied = database.postgres.block_on(async {
+            let found = database.postgres.block_on(async {
                 let lease = database.postgres.lease().await?;
-                let applied = postgres::applied(&lease, SCHEMA).await?;
+                let found = migrations::schema(&lease, SCHEMA, &MIGRATIONS).await?;
                 lease.release();
-                Ok::<_, Error>(applied)
+                Ok::<_, Error>(found)
             });
-            Ok(applied?)
+            Ok(found?)
         })
+    }
+
+    /// Makes the tables or brings them up to date, with contractions if `contract`.
+    pub fn migrate(&self, contract: bool) -> Result<Schema, VaultError> {
+        let migrated = self.postgres.block_on(async {
+            let lease = self.postgres.lease().await?;
+            let migrated = migrations::migrate(&lease, SCHEMA, &MIGRATIONS, contract).await?;
+            lease.release();
+            Ok::<_, Error>(migrated)
+        });
+        Ok(migrated?)
     }
 
     /// Runs `work` on what is there at one moment. Blocks.
@@ -188,19 +201,6 @@ fn is_worth_repeating(error: &VaultError) -> bool {
         }
         _ => false,
     }
-}
-
-/// How many migrations this program has.
-fn known() -> u32 {
-    MIGRATIONS.len() as u32
-}
-
-fn expect_known(found: u32) -> Result<(), VaultError> {
-    let expected = known();
-    if found == expected {
-        return Ok(());
-    }
-    Err(VaultError::Schema { found, expected })
 }
 
 /// A transaction in several statements.

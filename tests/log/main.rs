@@ -11,6 +11,7 @@ mod model;
 mod nodes;
 mod outages;
 mod tls;
+mod upgrades;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

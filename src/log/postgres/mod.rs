@@ -31,7 +31,7 @@ use tokio_postgres::{Client, Row as Found};
 
 pub(super) use copy::copy_to;
 pub use follow::Follower;
-pub use open::{migrations, open, open_read_only};
+pub use open::{migrate, migrations, open, open_read_only};
 pub use readers::PostgresReaders;
 
 use super::types::{StoreError, StoredEntry};
