@@ -27,6 +27,7 @@
 //! Everything here may be called from any number of threads and tasks. One process writes to an embedded log at a time (a
 //! second one is refused when it opens it), any number to one in PostgreSQL; any number may read. The log never changes or removes an entry, and has no function that could.
 
+mod carry;
 mod open;
 pub mod postgres;
 mod queue;
@@ -43,7 +44,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-pub use open::{migrate, migrations, moved, open as open_sqlite};
+pub use carry::CarryError;
+pub use open::{Hold, hold, migrate, migrations, moved, note_moved, open as open_sqlite};
 pub use postgres::{PostgresBackend, open as open_postgres};
 pub use queue::{Pending, QUEUE_LIMIT};
 pub use readers::Readers;

@@ -1,6 +1,7 @@
 //! Opening the embedded store: its folder, its lock, its schema, its connections.
 
 use std::fs::{self, File, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,6 +123,35 @@ fn take(dir: &Path) -> Result<(File, Connection), OpenError> {
     let lock = lock(&dir.join(LOCK))?;
     let connection = connect(&dir.join(FILE), OpenFlags::SQLITE_OPEN_CREATE)?;
     Ok((lock, connection))
+}
+
+/// Keeps everybody from writing to an embedded log while it is there.
+pub struct Hold(#[expect(dead_code, reason = "an open file holds its lock")] File);
+
+/// Keeps everybody from writing to the log in `dir`, which must be there.
+///
+/// # Errors
+/// There is none, or a process that may write has it.
+pub fn hold(dir: &Path) -> Result<Hold, OpenError> {
+    let path = dir.join(FILE);
+    if !path.exists() {
+        return Err(OpenError::Missing(path));
+    }
+    lock(&dir.join(LOCK)).map(Hold)
+}
+
+/// Says in `dir` that its log was moved into a database, so that nobody goes on here unawares.
+///
+/// # Errors
+/// It cannot be written.
+pub fn note_moved(dir: &Path, note: &str) -> std::io::Result<PathBuf> {
+    let path = dir.join(MOVED);
+    let mut file = File::create(&path)?;
+    file.write_all(note.as_bytes())?;
+    file.sync_all()?;
+    #[cfg(unix)]
+    File::open(dir)?.sync_all()?;
+    Ok(path)
 }
 
 /// The note in `dir` that says that its log was moved into a database.

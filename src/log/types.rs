@@ -109,6 +109,9 @@ pub enum OpenError {
     /// Its schema is not one that this program may use.
     #[error("the log cannot be used: {0}")]
     Schema(#[from] Unfit),
+    /// There is a log that is not to be replaced.
+    #[error("there is a log already")]
+    Occupied,
     /// It was moved into a database, and this file says so.
     #[error(
         "the log was moved into a database (see {0}; without that file it is served again, and does not have what the \

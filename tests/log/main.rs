@@ -8,6 +8,7 @@ mod damage;
 mod faults;
 mod faulty;
 mod model;
+mod moves;
 mod nodes;
 mod outages;
 mod tls;

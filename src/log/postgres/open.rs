@@ -13,7 +13,7 @@ const MIGRATIONS: [Migration; 1] = [Migration::expand(include_str!(
 ))];
 
 /// How many connections one log uses at most: the writer's, the follower's, and those of reads.
-const CONNECTIONS: usize = 10;
+pub(super) const CONNECTIONS: usize = 10;
 
 /// Opens the log at `url` for writing, see [`Log::open_postgres`](super::super::Log::open_postgres).
 ///
