@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::join3;
+use futures_util::future::{join3, try_join_all};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -240,6 +240,17 @@ impl Sql for Transaction<'_> {
         let exchange = within(self.lease.query_typed(sql, &typed));
         self.postgres.block_on(exchange)?.iter().map(row).collect()
     }
+
+    /// All are sent before the first is answered.
+    fn execute_each(&self, sql: &'static str, rows: &[Row]) -> Result<(), VaultError> {
+        let values: Vec<_> = rows.iter().map(Row::values).collect();
+        let typed: Vec<_> = values.iter().map(|values| typed(values)).collect();
+        let all = typed
+            .iter()
+            .map(|typed| self.lease.execute_typed(sql, typed));
+        self.postgres.block_on(within(try_join_all(all)))?;
+        Ok(())
+    }
 }
 
 /// Each statement is a transaction of its own, in one round trip.
@@ -272,6 +283,7 @@ impl Sql for Reading<'_> {
 fn typed<'a>(values: &'a [Value<'a>]) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
     let one = |value: &'a Value<'a>| -> (&'a (dyn ToSql + Sync), Type) {
         match value {
+            Value::Null => (&None::<&str>, Type::UNKNOWN),
             Value::Int(number) => (number, Type::INT8),
             Value::Text(text) => (text, Type::TEXT),
             Value::Bytes(bytes) => (bytes, Type::BYTEA),

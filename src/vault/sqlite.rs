@@ -218,6 +218,7 @@ fn statement<'c>(
 impl ToSql for Value<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         match self {
+            Self::Null => Ok(rusqlite::types::Null.into()),
             Self::Int(number) => number.to_sql(),
             Self::Text(text) => text.to_sql(),
             Self::Bytes(bytes) => bytes.to_sql(),
