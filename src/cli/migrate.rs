@@ -47,7 +47,7 @@ pub fn run(args: MigrateArgs, output: &mut Output) -> Result<(), Failure> {
     if let MigrateCommand::Up { contract } = args.command {
         apply(&config, contract)?;
     }
-    let schemas = server::schemas(&config)?;
+    let schemas = schemas(&config)?;
     let rows: Vec<Value> = schemas.map(|(store, schema)| row(store, schema)).into();
     output.list(COLUMNS, &json!({ "stores": rows }), "stores")?;
     for (store, schema) in schemas {
@@ -62,7 +62,7 @@ pub fn run(args: MigrateArgs, output: &mut Output) -> Result<(), Failure> {
 
 /// A store with nothing to apply is not opened for writing: a server may have it.
 fn apply(config: &Config, contract: bool) -> Result<(), Failure> {
-    let schemas = server::schemas(config)?;
+    let schemas = schemas(config)?;
     let is_pending = |schema: Schema| {
         let wanted = if contract {
             schema.known
@@ -75,6 +75,14 @@ fn apply(config: &Config, contract: bool) -> Result<(), Failure> {
         server::migrate(config, contract)?;
     }
     Ok(())
+}
+
+fn schemas(config: &Config) -> Result<[(&'static str, Schema); 2], Failure> {
+    let store = &config.store;
+    Ok(server::schemas(
+        &store.data_dir,
+        store.database_url.as_ref(),
+    )?)
 }
 
 fn row(store: &str, schema: Schema) -> Value {

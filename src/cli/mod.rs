@@ -18,6 +18,7 @@ mod list;
 mod logins;
 mod member;
 mod migrate;
+mod moving;
 mod offline;
 mod operators;
 mod output;
@@ -100,6 +101,7 @@ enum Command {
     Backup(store::BackupArgs),
     /// Put a copy of the store back
     Restore(store::RestoreArgs),
+    Move(moving::MoveArgs),
     /// Tell of migrations, or apply them
     Migrate(migrate::MigrateArgs),
     Bench(bench::BenchArgs),
@@ -159,6 +161,7 @@ async fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> 
         Command::Keys(args) => keys::run(args, environment, output).await,
         Command::Backup(args) => store::backup(args, output).await,
         Command::Restore(args) => store::restore(args, output).await,
+        Command::Move(args) => moving::run(&args, environment, output),
         Command::Migrate(args) => migrate::run(args, output),
         Command::Bench(args) => bench::run(args, environment, output).await,
         Command::Completions(args) => program::completions(&args, output),

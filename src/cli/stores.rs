@@ -9,6 +9,7 @@ use projections::{ReadModelError, Recorded, Until};
 use serde_json::json;
 
 use super::exit::Failure;
+use super::moving;
 use super::progress::Progress;
 use super::serve::chain;
 use super::store::{ReplayArgs, Report};
@@ -197,8 +198,8 @@ pub async fn verify(config: &Config) -> Result<Report, Failure> {
 pub async fn backup(config: &Config, target: &Path) -> Result<Report, Failure> {
     let stores = Stores::open(config)?;
     // A file is copied as it is, rows of a database one by one.
-    if config.store.database_url.is_some() {
-        expect_known(&server::schemas(config)?)?;
+    if let Some(url) = &config.store.database_url {
+        expect_known(&server::schemas(&config.store.data_dir, Some(url))?)?;
     }
     fs::create_dir_all(target).map_err(|error| unavailable(&error))?;
     let copied = stores.log.backup_to(&target.join(LOG_FILE)).await;
@@ -217,7 +218,10 @@ pub async fn backup(config: &Config, target: &Path) -> Result<Report, Failure> {
 }
 
 /// Rows are copied without what a newer program has added to them.
-fn expect_known(schemas: &[(&str, Schema)]) -> Result<(), Failure> {
+///
+/// # Errors
+/// A newer program has added something.
+pub fn expect_known(schemas: &[(&str, Schema)]) -> Result<(), Failure> {
     match schemas.iter().find(|(_, schema)| schema.is_newer()) {
         None => Ok(()),
         Some((store, _)) => Err(Failure::Unavailable(format!(
@@ -232,6 +236,10 @@ fn expect_known(schemas: &[(&str, Schema)]) -> Result<(), Failure> {
 /// There is a store already, or the copy is no good.
 pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
     let folder = &config.store.data_dir;
+    if let Some(url) = &config.store.database_url {
+        let report = moving::carry(config, from, url)?.finish()?;
+        return Ok(report);
+    }
     let copy = Log::open_read_only(from).map_err(|error| unavailable(&error))?;
     for file in [LOG_FILE, vault::FILE_NAME] {
         if folder.join(file).exists() {
@@ -283,6 +291,7 @@ pub async fn look_at(config: &Config) -> Result<String, (String, String)> {
     }
 }
 
-fn unavailable(error: &dyn std::error::Error) -> Failure {
+/// A store that fails.
+pub fn unavailable(error: &dyn std::error::Error) -> Failure {
     Failure::Unavailable(chain(error))
 }

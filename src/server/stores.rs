@@ -7,7 +7,7 @@ use std::path::Path;
 use domain::Timestamp;
 
 use super::StartError;
-use crate::config::Config;
+use crate::config::{Config, Secret};
 use crate::log::{self, Log, Options};
 use crate::migrations::Schema;
 use crate::postgres::Postgres;
@@ -66,26 +66,38 @@ impl Stores {
 /// # Errors
 /// One is missing or cannot be opened.
 pub fn open_read_only(config: &Config) -> Result<(Log, Vault), StartError> {
-    let folder = &config.store.data_dir;
-    let log = match &config.store.database_url {
-        None => Log::open_read_only(folder)?,
-        Some(url) => Log::open_postgres_read_only(url.expose())?,
+    let Some(url) = &config.store.database_url else {
+        return open_embedded_read_only(config, &config.store.data_dir);
     };
-    let keys = master_keys(config)?;
-    let vault = match &config.store.database_url {
-        None => Vault::open_read_only(&folder.join(FILE_NAME), keys)?,
-        Some(url) => Vault::open_postgres_read_only(connections(url.expose())?, keys)?,
-    };
+    let log = Log::open_postgres_read_only(url.expose())?;
+    let connections = connections(url.expose())?;
+    let vault = Vault::open_postgres_read_only(connections, master_keys(config)?)?;
     Ok((log, vault))
 }
 
-/// How far the schemas of log and vault are. Blocks.
+/// Opens log and vault in a folder, whatever else the configuration names, without ever writing to them. Blocks.
+///
+/// # Errors
+/// One is missing or cannot be opened.
+pub fn open_embedded_read_only(config: &Config, folder: &Path) -> Result<(Log, Vault), StartError> {
+    let log = Log::open_read_only(folder)?;
+    let keys = match &config.keys.master_key {
+        Some(key) => MasterKeys::parse(key.expose())?,
+        None => MasterKeys::found_in_data_folder(folder)?,
+    };
+    let vault = Vault::open_read_only(&folder.join(FILE_NAME), keys)?;
+    Ok((log, vault))
+}
+
+/// How far the schemas of log and vault are, in a folder or in a database. Blocks.
 ///
 /// # Errors
 /// One cannot be read.
-pub fn schemas(config: &Config) -> Result<[(&'static str, Schema); 2], StartError> {
-    let folder = &config.store.data_dir;
-    let (log, vault) = match &config.store.database_url {
+pub fn schemas(
+    folder: &Path,
+    database_url: Option<&Secret>,
+) -> Result<[(&'static str, Schema); 2], StartError> {
+    let (log, vault) = match database_url {
         None => (
             log::migrations(folder)?,
             Vault::migrations(&folder.join(FILE_NAME))?,
@@ -138,7 +150,11 @@ pub fn claim(folder: &Path) -> Result<Claim, StartError> {
     }
 }
 
-fn connections(url: &str) -> Result<Postgres, StartError> {
+/// The connections of a vault.
+///
+/// # Errors
+/// The URL is not one.
+pub fn connections(url: &str) -> Result<Postgres, StartError> {
     let connections = Postgres::new(url, VAULT_CONNECTIONS);
     connections.map_err(|error| VaultError::from(error).into())
 }

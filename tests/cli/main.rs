@@ -4,6 +4,7 @@ mod bench;
 #[expect(dead_code, reason = "a part of the provider's faults is used here")]
 #[path = "../support/fake_provider.rs"]
 mod fake_provider;
+mod moving;
 mod program;
 #[expect(dead_code, reason = "a part of what flows need is used here")]
 #[path = "../oauth/rig.rs"]
