@@ -16,23 +16,21 @@ pub struct ConfigArgs {
     /// The configuration file [default: GRANTLOG_CONFIG, else ./grantlog.toml if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The data folder (store.data_dir)
+    /// The store in this data folder (store.data_dir), also where the configuration names a database
     #[arg(long, global = true, value_name = "DIR")]
     pub data: Option<PathBuf>,
 }
 
 /// What `serve` can be told without a file.
 #[derive(Clone, Debug, Default, Args)]
-pub struct ServeArgs {
-    #[command(flatten)]
-    configuration: ConfigArgs,
-    #[command(flatten)]
-    listeners: ListenerArgs,
-}
-
-#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Configuration")]
-struct ListenerArgs {
+pub struct ServeArgs {
+    /// The configuration file [default: GRANTLOG_CONFIG, else ./grantlog.toml if it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The data folder (store.data_dir)
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Address of the authorization server (server.listen)
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
@@ -58,12 +56,13 @@ impl ConfigArgs {
     /// # Errors
     /// It cannot be used.
     pub fn load(&self) -> Result<Config, Failure> {
-        Ok(config::load(self.config.as_deref(), &self.flags())?)
-    }
-
-    fn flags(&self) -> Flags {
         let data = self.data.as_ref().map(|dir| dir.display().to_string());
-        flags([("store.data_dir", data)])
+        let mut config = config::load(self.config.as_deref(), &flags([("store.data_dir", data)]))?;
+        // Who names a folder, such as a copy, is not to hear of another store.
+        if self.data.is_some() {
+            config.store.database_url = None;
+        }
+        Ok(config)
     }
 }
 
@@ -74,16 +73,17 @@ impl ServeArgs {
     /// It cannot be used.
     pub fn load(&self) -> Result<Config, Failure> {
         let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
-        let listeners = self.listeners.clone();
-        let mut all = self.configuration.flags();
-        all.extend(flags([
-            ("server.listen", text(listeners.listen)),
-            ("server.public_url", listeners.public_url),
-            ("gateway.listen", text(listeners.gateway_listen)),
-            ("gateway.public_url", listeners.gateway_public_url),
-            ("ops.listen", text(listeners.ops_listen)),
-        ]));
-        Ok(config::load(self.configuration.config.as_deref(), &all)?)
+        let given = self.clone();
+        let data = given.data.map(|dir| dir.display().to_string());
+        let flags = flags([
+            ("store.data_dir", data),
+            ("server.listen", text(given.listen)),
+            ("server.public_url", given.public_url),
+            ("gateway.listen", text(given.gateway_listen)),
+            ("gateway.public_url", given.gateway_public_url),
+            ("ops.listen", text(given.ops_listen)),
+        ]);
+        Ok(config::load(self.config.as_deref(), &flags)?)
     }
 }
 

@@ -37,10 +37,10 @@ impl Store {
     /// There is no such store.
     pub fn in_folder(data: Option<&Path>, read_model: Option<&Path>) -> Result<Self, Failure> {
         let stores = match data {
-            Some(folder) => Some(Stores::open(&configured(
-                "store.data_dir",
-                folder.display().to_string(),
-            )?)?),
+            Some(folder) => {
+                let config = configured("store.data_dir", folder.display().to_string())?;
+                Some(Stores::in_folder(&config, folder)?)
+            }
             None => None,
         };
         let path: PathBuf = match (read_model, &stores) {

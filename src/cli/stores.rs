@@ -16,7 +16,7 @@ use super::store::{ReplayArgs, Report};
 use crate::app::{self, Unreadable};
 use crate::clock;
 use crate::config::Config;
-use crate::log::{Log, OpenError};
+use crate::log::{self, Log, OpenError};
 use crate::migrations::{Schema, Unfit};
 use crate::server::{self, Broken, READ_MODEL_FILE, StartError};
 use crate::vault::{self, Vault};
@@ -42,6 +42,16 @@ impl Stores {
     pub fn open(config: &Config) -> Result<Self, Failure> {
         let (log, vault) = server::open_read_only(config)?;
         let folder = config.store.data_dir.clone();
+        Ok(Self { log, vault, folder })
+    }
+
+    /// Opens those in a folder, whatever else the configuration names.
+    ///
+    /// # Errors
+    /// As [`Stores::open`].
+    pub fn in_folder(config: &Config, folder: &Path) -> Result<Self, Failure> {
+        let (log, vault) = server::open_embedded_read_only(config, folder)?;
+        let folder = folder.to_owned();
         Ok(Self { log, vault, folder })
     }
 
@@ -272,6 +282,11 @@ pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
 /// # Errors
 /// As said.
 pub async fn look_at(config: &Config) -> Result<String, (String, String)> {
+    let store = &config.store;
+    if let (None, Some(note)) = (&store.database_url, log::moved(&store.data_dir)) {
+        let fix = "set store.database_url";
+        return Err((OpenError::Moved(note).to_string(), fix.to_owned()));
+    }
     match server::open_read_only(config) {
         Ok((log, _)) => Ok(format!("{} entries, the master key fits", log.head())),
         Err(StartError::Log(OpenError::Missing(path))) => Ok(format!(

@@ -114,8 +114,9 @@ pub enum OpenError {
     Occupied,
     /// It was moved into a database, and this file says so.
     #[error(
-        "the log was moved into a database (see {0}; without that file it is served again, and does not have what the \
-         database has recorded since)"
+        "the log was moved into a database, as {} says: set store.database_url, or remove that file to go on here without \
+         what has been recorded there since",
+        .0.display()
     )]
     Moved(PathBuf),
     /// The SQLite library has a known way to lose committed data.

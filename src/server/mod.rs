@@ -58,13 +58,13 @@ pub enum StartError {
     #[error("another process uses {}", .0.display())]
     InUse(PathBuf),
     /// The log cannot be opened.
-    #[error("the log cannot be opened")]
+    #[error(transparent)]
     Log(#[from] log::OpenError),
     /// The master key is missing, weak or wrong.
     #[error("the master key cannot be used")]
     MasterKey(#[from] MasterKeyError),
     /// The vault cannot be opened.
-    #[error("the vault cannot be opened")]
+    #[error(transparent)]
     Vault(#[from] VaultError),
     /// The read models cannot be opened.
     #[error("the read models cannot be opened")]

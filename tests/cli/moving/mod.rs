@@ -10,7 +10,7 @@ use grantlog::clock;
 use grantlog::vault::{MasterKeys, Vault};
 use serde_json::{Value, json};
 use support::postgres::Database;
-use support::{Browser, Client, Pkce, Server, Tokens};
+use support::{Client, Pkce, Server, Tokens};
 
 use super::fake_provider::User;
 use super::rig::{Rig, refused};
@@ -316,41 +316,45 @@ async fn a_copy_is_restored_into_a_database() {
     let database = Database::create();
     let data = data(&rig.server);
     let key = master_key(&data);
-    let folder = data.to_str().expect("text");
-    let copied = Run::new(&["backup", "copy", "--data", folder])
-        .inside(rig.server.folder())
+    let home = rig.server.folder().to_owned();
+    let copied = Run::new(&["backup", "copy", "--data", "data"])
+        .inside(&home)
         .end();
     assert_eq!(copied.code, Some(0), "{copied:?}");
-    let restore = || {
-        Run::new(&["restore", "copy"])
-            .inside(rig.server.folder())
-            .on(&database, &key)
-            .end()
-    };
-    let said = restore();
-    let entries = format!("{} entries and ", entries(&record));
-    assert!(said.prints().starts_with(&entries), "{said:?}");
+    let here = |run: Run| run.inside(&home).on(&database, &key).end();
+    let restored = here(Run::new(&["restore", "copy"]));
+    let entries = entries(&record);
     assert!(
-        !rig.server.folder().join("copy/moved.txt").exists(),
+        restored
+            .prints()
+            .starts_with(&format!("{entries} entries and ")),
+        "{restored:?}"
+    );
+    assert!(
+        !home.join("copy/moved.txt").exists(),
         "a copy may be used again"
     );
+
     rig.server
         .set_env("GRANTLOG_STORE__DATABASE_URL", &database.url());
     rig.server.set_env("GRANTLOG_KEYS__MASTER_KEY", &key);
     rig.server.start_again().await;
     let newest = Tokens::of(&client.refresh(&newest.refresh).await.expect(200));
     assert!(rig.admits(&newest.access).await);
-    let browser = client
-        .authorize_code(&mut Browser::new(), &Pkce::rfc7636())
-        .await;
-    client.redeem(&browser, &Pkce::rfc7636()).await.expect(200);
-    restore_is_refused(&rig, &database, &key);
-}
+    rig.log_in(&client).await;
+    here(Run::new(&["restore", "copy"])).fails(1, "nothing was overwritten");
 
-fn restore_is_refused(rig: &Rig, database: &Database, key: &str) {
-    let restore = Run::new(&["restore", "copy"]).inside(rig.server.folder());
-    restore
-        .on(database, key)
-        .end()
-        .fails(1, "nothing was overwritten");
+    // Who names the copy hears of it and not of the database that the configuration names.
+    let valid = format!("{entries}/{entries} entries valid\n");
+    assert_eq!(
+        here(Run::new(&["verify", "--data", "copy"])).prints(),
+        valid
+    );
+    here(Run::new(&["replay", "--data", "copy"])).prints();
+    here(Run::new(&["replay", "--check", "--data", "copy"])).prints();
+    assert!(
+        self::record(here, &["--data", "copy"]) == record,
+        "another record than before"
+    );
+    assert_ne!(here(Run::new(&["verify"])).prints(), valid);
 }
