@@ -17,9 +17,11 @@ use crate::server::{self, Running, StartError};
 pub async fn serve(config: Config) -> Result<(), Failure> {
     log_to_stderr("info");
     server::raise_descriptor_limit();
+    // Before anybody can see that it is ready, and end it.
+    let stopped = stopped();
     let running = server::start(config).await?;
     announce(&running);
-    stopped().await;
+    stopped.await;
     running.stop().await;
     Ok(())
 }
@@ -87,20 +89,24 @@ fn log_to_stderr(default: &str) {
     };
 }
 
-/// Until SIGINT or SIGTERM.
-pub(super) async fn stopped() {
+/// Until SIGINT or SIGTERM, which do nothing else from the call on.
+pub(super) fn stopped() -> impl Future<Output = ()> {
     #[cfg(unix)]
-    {
+    let signals = {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+        [SignalKind::interrupt(), SignalKind::terminate()].map(signal)
+    };
+    async move {
+        #[cfg(unix)]
+        if let [Ok(mut interrupt), Ok(mut terminate)] = signals {
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
+                _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
             return;
         }
+        let _ = tokio::signal::ctrl_c().await;
     }
-    let _ = tokio::signal::ctrl_c().await;
 }
 
 impl From<StartError> for Failure {
