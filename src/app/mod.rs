@@ -47,6 +47,9 @@ use streams::{Slot, Streams};
 const READ_MODEL_WAIT: Duration = Duration::from_secs(5);
 /// How long a refusal may wait for what other nodes appended.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(2);
+/// A node that has not followed a shared log for this long admits nobody: another may have revoked
+/// what it would admit.
+const VIEW_AGE_MAX: Duration = Duration::from_secs(2);
 
 /// The state of the program: the log, the vault, and what is kept in memory of them.
 pub struct App {
@@ -239,14 +242,10 @@ impl App {
             .map_err(|_| Unavailable::NotFollowed)
     }
 
-    /// How old this node's view of what others appended may be; zero where there are no others.
+    /// Whether this node knows what others have appended; always so where there are no others.
     #[must_use]
-    pub fn view_age(&self) -> Duration {
-        if self.log.is_shared() {
-            self.progress.memory_age()
-        } else {
-            Duration::ZERO
-        }
+    pub fn has_current_view(&self) -> bool {
+        !self.log.is_shared() || self.progress.memory_age() <= VIEW_AGE_MAX
     }
 
     /// Waits until this node's read models know everything that is durable now.

@@ -7,7 +7,6 @@
 //! admits nobody.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::http::{HeaderMap, Uri};
 use domain::Timestamp;
@@ -26,10 +25,6 @@ use super::target::{Target, for_resource};
 use crate::app::Context;
 use crate::tokens::access::{Claims, Expected, Rejection};
 use crate::tokens::secret::ApiKey;
-
-/// A node that has not followed a shared log for this long admits nobody: another may have revoked
-/// what it would admit.
-const VIEW_AGE_MAX: Duration = Duration::from_secs(2);
 
 /// Whoever was admitted.
 pub(super) enum Admitted {
@@ -74,7 +69,7 @@ pub(super) async fn admit(
     headers: &HeaderMap,
     context: &Context,
 ) -> Result<Admitted, Stop> {
-    if gateway.shared.app.view_age() > VIEW_AGE_MAX {
+    if !gateway.shared.app.has_current_view() {
         return Err(Stop::Unavailable);
     }
     match credentials::presented(headers, uri.query())? {

@@ -30,10 +30,11 @@ struct Readiness {
     stopping: bool,
 }
 
-/// 503 while this node cannot decide: the log or the vault is out of reach, or it is stopping.
+/// 503 while this node cannot decide: the log or the vault is out of reach, others have recorded what it does not know
+/// (as a newer program does), or it is stopping.
 async fn ready(State(shared): State<Shared>) -> Response {
     let readiness = Readiness {
-        log: shared.app.log.healthy(),
+        log: shared.app.log.healthy() && shared.app.has_current_view(),
         vault: shared.app.vault.healthy().await.is_ok(),
         stopping: shared.stopping.is_cancelled(),
         ready: false,

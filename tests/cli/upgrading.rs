@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use grantlog::log::{Append, Log, NewEntry, Options};
 use grantlog::migrations::Migration;
 use grantlog::migrations::postgres::migrate;
 use grantlog::postgres::Postgres;
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 use support::postgres::Database;
 use support::{Server, Tokens};
 
-use super::rig::Rig;
+use super::rig::{Rig, plain_http};
 use super::{Ended, Run, folder, new_master_key};
 
 /// What a newer program might do to the log.
@@ -131,7 +133,45 @@ async fn an_older_embedded_store_waits_until_it_may_be_migrated() {
     assert_eq!(up.code, Some(0), "{up:?}");
 }
 
-/// Two nodes of this version; a newer program expands while they serve, and contracts before the last has gone.
+/// What a newer program records may be a revocation, so a node that does not know it leaves its work to others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_does_not_know_what_a_newer_one_recorded_stands_aside() {
+    let database = Database::create();
+    let setup = Server::setup()
+        .env("GRANTLOG_STORE__DATABASE_URL", &database.url())
+        .env("GRANTLOG_KEYS__MASTER_KEY", &new_master_key());
+    let rig = Rig::on(setup, json!({"oauth_proxy_require_consent": false})).await;
+    let client = rig.client().await;
+    let tokens = rig.log_in(&client).await;
+    assert!(rig.admits(&tokens.access).await);
+    let newer = Log::open_postgres(&database.url(), Options { migrate: false }).expect("opened");
+    let known = newer.read_after(0, 1).await.expect("read").remove(0);
+    let entry = String::from_utf8(known.entry)
+        .expect("text")
+        .replace(".created", ".imagined");
+    let append = Append {
+        stream: known.stream,
+        expected: 1,
+        entries: vec![NewEntry {
+            entry: entry.into(),
+            sealed: known.sealed,
+        }],
+    };
+    newer.append(append).await.expect("appended");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let ready = || {
+        plain_http()
+            .get(format!("{}/readyz", rig.server.ops_url))
+            .send()
+    };
+    while ready().await.expect("an answer").status() != 503 {
+        assert!(Instant::now() < deadline, "it goes on unawares");
+    }
+    assert_eq!(rig.proxy.list_tools(&tokens.access).await.status, 503);
+    assert!(rig.server.log().contains("following the log halted"));
+}
+
+/// Nodes of this version; a newer program expands while they serve, and contracts before the last has gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_serve_while_a_newer_program_migrates() {
     let database = Database::create();
