@@ -72,8 +72,11 @@ pub fn run(args: &MoveArgs, environment: &Environment, output: &mut Output) -> R
     };
     let held = log::hold(&folder).map_err(StartError::from)?;
     let arrived = carry(&config, &folder, &url)?;
-    let file =
-        log::note_moved(&folder, &moved_text(arrived.entries)).map_err(|e| unavailable(&e))?;
+    let file = match log::moved(&folder) {
+        Some(file) => file,
+        None => log::note_moved(&folder, &moved_text(arrived.entries))
+            .map_err(|error| unavailable(&error))?,
+    };
     let report = arrived.finish()?;
     drop(held);
     output.result(&report.sentence, &report.document)?;
