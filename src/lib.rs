@@ -17,6 +17,7 @@ pub mod http;
 pub mod investigation;
 pub mod keys;
 pub mod log;
+pub mod migrations;
 pub mod postgres;
 pub mod server;
 pub mod tokens;

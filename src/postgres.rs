@@ -18,7 +18,6 @@
 //!
 //! Sockets and timers live on threads of their own: a [`Postgres`] may be used from any runtime, or from a thread without one.
 
-mod migrate;
 mod url;
 
 use std::fmt;
@@ -35,8 +34,6 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
-
-pub use migrate::{applied, migrate};
 
 /// How long connecting to one address may take, in all steps, and how long a connection is waited for.
 const CONNECT: Duration = Duration::from_secs(3);

@@ -95,7 +95,7 @@ pub async fn run(
         streams: args.streams,
         folder: args.dir,
         database: match &args.database {
-            Some(url) => Some(Secret::new(with_password(url, environment)?)),
+            Some(url) => Some(Secret::new(with_password("--database", url, environment)?)),
             None => None,
         },
         nodes: args.nodes,

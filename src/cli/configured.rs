@@ -14,10 +14,10 @@ use crate::config::{self, Config};
 #[command(next_help_heading = "Configuration")]
 pub struct ConfigArgs {
     /// The configuration file [default: GRANTLOG_CONFIG, else ./grantlog.toml if it exists]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The data folder (store.data_dir)
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     pub data: Option<PathBuf>,
 }
 

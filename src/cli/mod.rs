@@ -17,6 +17,8 @@ mod keys;
 mod list;
 mod logins;
 mod member;
+mod migrate;
+mod moving;
 mod offline;
 mod operators;
 mod output;
@@ -99,8 +101,9 @@ enum Command {
     Backup(store::BackupArgs),
     /// Put a copy of the store back
     Restore(store::RestoreArgs),
+    Move(moving::MoveArgs),
     /// Tell of migrations, or apply them
-    Migrate(store::MigrateArgs),
+    Migrate(migrate::MigrateArgs),
     Bench(bench::BenchArgs),
     /// Print a completion script for a shell
     Completions(program::CompletionsArgs),
@@ -158,7 +161,8 @@ async fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> 
         Command::Keys(args) => keys::run(args, environment, output).await,
         Command::Backup(args) => store::backup(args, output).await,
         Command::Restore(args) => store::restore(args, output).await,
-        Command::Migrate(args) => store::migrate(args, output).await,
+        Command::Move(args) => moving::run(&args, environment, output),
+        Command::Migrate(args) => migrate::run(args, output),
         Command::Bench(args) => bench::run(args, environment, output).await,
         Command::Completions(args) => program::completions(&args, output),
         Command::Man(args) => program::man(&args, output),

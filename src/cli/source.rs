@@ -53,7 +53,7 @@ impl Source {
     /// The address or the store cannot be used.
     pub fn open(args: &SourceArgs, environment: &Environment) -> Result<Self, Failure> {
         if let Some(url) = &args.database {
-            let url = with_password(url, environment)?;
+            let url = with_password("--database", url, environment)?;
             return Store::in_database(&url, args.read_model.as_deref()).map(Self::Store);
         }
         if args.data.is_some() || args.read_model.is_some() {
@@ -100,9 +100,12 @@ impl Source {
 ///
 /// # Errors
 /// It is none, or has a password.
-pub fn with_password(url: &str, environment: &Environment) -> Result<String, Failure> {
-    let no_url =
-        || Failure::Usage("--database: expected a URL that begins with postgres://".to_owned());
+pub fn with_password(flag: &str, url: &str, environment: &Environment) -> Result<String, Failure> {
+    let no_url = || {
+        Failure::Usage(format!(
+            "{flag}: expected a URL that begins with postgres://"
+        ))
+    };
     let (scheme, rest) = url.split_once("://").ok_or_else(no_url)?;
     if !matches!(scheme, "postgres" | "postgresql") {
         return Err(no_url());
@@ -110,8 +113,8 @@ pub fn with_password(url: &str, environment: &Environment) -> Result<String, Fai
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
     let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
     if user.contains(':') || rest.contains("password=") {
-        let reason = "--database: expected no password, it belongs into PGPASSWORD";
-        return Err(Failure::Usage(reason.to_owned()));
+        let reason = format!("{flag}: expected no password, it belongs into PGPASSWORD");
+        return Err(Failure::Usage(reason));
     }
     let Some(password) = environment.get("PGPASSWORD") else {
         return Ok(url.to_owned());

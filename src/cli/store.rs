@@ -1,8 +1,8 @@
-//! `grantlog replay`, `verify`, `backup`, `restore` and `migrate`: looking after the store.
+//! `grantlog replay`, `verify`, `backup` and `restore`: looking after the store.
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde_json::Value;
 
 use super::configured::ConfigArgs;
@@ -65,23 +65,6 @@ pub struct RestoreArgs {
     configuration: ConfigArgs,
 }
 
-/// Brings the store to this program's schema.
-#[derive(Debug, Args)]
-pub struct MigrateArgs {
-    #[command(subcommand)]
-    command: MigrateCommand,
-    #[command(flatten)]
-    configuration: ConfigArgs,
-}
-
-#[derive(Clone, Copy, Debug, Subcommand)]
-enum MigrateCommand {
-    /// Tell which migrations are pending; exit code 6 if any is
-    Status,
-    /// Apply pending migrations
-    Up,
-}
-
 /// Builds read models from the log.
 ///
 /// # Errors
@@ -117,16 +100,6 @@ pub async fn backup(args: BackupArgs, output: &mut Output) -> Result<(), Failure
 pub async fn restore(args: RestoreArgs, output: &mut Output) -> Result<(), Failure> {
     let config = args.configuration.load()?;
     say(output, &stores::restore(&config, &args.from).await?)
-}
-
-/// Tells of migrations or applies them.
-///
-/// # Errors
-/// See [`Failure`]; [`Failure::Unavailable`] if some are pending.
-pub async fn migrate(args: MigrateArgs, output: &mut Output) -> Result<(), Failure> {
-    let config = args.configuration.load()?;
-    let apply = matches!(args.command, MigrateCommand::Up);
-    say(output, &stores::migrate(&config, apply).await?)
 }
 
 fn say(output: &mut Output, report: &Report) -> Result<(), Failure> {

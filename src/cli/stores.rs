@@ -1,4 +1,4 @@
-//! What `replay`, `verify`, `backup`, `restore` and `migrate` do to the stores of a configuration.
+//! What `replay`, `verify`, `backup` and `restore` do to the stores of a configuration.
 //!
 //! Everything that only looks opens the stores read-only, so it may run beside a server.
 
@@ -9,13 +9,15 @@ use projections::{ReadModelError, Recorded, Until};
 use serde_json::json;
 
 use super::exit::Failure;
+use super::moving;
 use super::progress::Progress;
 use super::serve::chain;
 use super::store::{ReplayArgs, Report};
 use crate::app::{self, Unreadable};
 use crate::clock;
 use crate::config::Config;
-use crate::log::{Log, OpenError, Options, migrations};
+use crate::log::{Log, OpenError};
+use crate::migrations::{Schema, Unfit};
 use crate::server::{self, Broken, READ_MODEL_FILE, StartError};
 use crate::vault::{self, Vault};
 
@@ -195,6 +197,10 @@ pub async fn verify(config: &Config) -> Result<Report, Failure> {
 /// Something is there already, or a store cannot be read.
 pub async fn backup(config: &Config, target: &Path) -> Result<Report, Failure> {
     let stores = Stores::open(config)?;
+    // A file is copied as it is, rows of a database one by one.
+    if let Some(url) = &config.store.database_url {
+        expect_known(&server::schemas(&config.store.data_dir, Some(url))?)?;
+    }
     fs::create_dir_all(target).map_err(|error| unavailable(&error))?;
     let copied = stores.log.backup_to(&target.join(LOG_FILE)).await;
     copied.map_err(|error| unavailable(&error))?;
@@ -211,12 +217,29 @@ pub async fn backup(config: &Config, target: &Path) -> Result<Report, Failure> {
     })
 }
 
+/// Rows are copied without what a newer program has added to them.
+///
+/// # Errors
+/// A newer program has added something.
+pub fn expect_known(schemas: &[(&str, Schema)]) -> Result<(), Failure> {
+    match schemas.iter().find(|(_, schema)| schema.is_newer()) {
+        None => Ok(()),
+        Some((store, _)) => Err(Failure::Unavailable(format!(
+            "the {store} was expanded by a newer program: only that copies it whole"
+        ))),
+    }
+}
+
 /// Puts a copy back where there is no store. The read models are built anew at the next start.
 ///
 /// # Errors
 /// There is a store already, or the copy is no good.
 pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
     let folder = &config.store.data_dir;
+    if let Some(url) = &config.store.database_url {
+        let report = moving::carry(config, from, url)?.finish()?;
+        return Ok(report);
+    }
     let copy = Log::open_read_only(from).map_err(|error| unavailable(&error))?;
     for file in [LOG_FILE, vault::FILE_NAME] {
         if folder.join(file).exists() {
@@ -243,31 +266,6 @@ pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
     })
 }
 
-/// Tells of pending migrations, or applies them.
-///
-/// # Errors
-/// [`Failure::Unavailable`] if some are pending and are not to be applied.
-pub async fn migrate(config: &Config, apply: bool) -> Result<Report, Failure> {
-    let folder = &config.store.data_dir;
-    let state = || migrations(folder).map_err(|error| unavailable(&error));
-    if apply {
-        let log =
-            Log::open(folder, Options { migrate: true }).map_err(|error| unavailable(&error))?;
-        log.close().await;
-    }
-    let state = state()?;
-    if state.applied < state.known {
-        return Err(Failure::Unavailable(format!(
-            "{} of {} migrations are applied: run `grantlog migrate up`",
-            state.applied, state.known
-        )));
-    }
-    Ok(Report {
-        sentence: format!("all {} migrations are applied", state.known),
-        document: json!({ "applied": state.applied, "known": state.known }),
-    })
-}
-
 /// Opens the stores read-only and tells how they are: what was found, or what is wrong and the
 /// fix.
 ///
@@ -280,7 +278,7 @@ pub async fn look_at(config: &Config) -> Result<String, (String, String)> {
             "none yet: the first start makes {}",
             path.display()
         )),
-        Err(StartError::Log(OpenError::NeedsMigration { applied: 0, .. })) => {
+        Err(StartError::Log(OpenError::Schema(Unfit::Behind { applied: 0, .. }))) => {
             Ok("none yet: the first start makes it".to_owned())
         }
         Err(error @ StartError::Log(_)) => {
@@ -293,6 +291,7 @@ pub async fn look_at(config: &Config) -> Result<String, (String, String)> {
     }
 }
 
-fn unavailable(error: &dyn std::error::Error) -> Failure {
+/// A store that fails.
+pub fn unavailable(error: &dyn std::error::Error) -> Failure {
     Failure::Unavailable(chain(error))
 }

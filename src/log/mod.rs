@@ -27,6 +27,7 @@
 //! Everything here may be called from any number of threads and tasks. One process writes to an embedded log at a time (a
 //! second one is refused when it opens it), any number to one in PostgreSQL; any number may read. The log never changes or removes an entry, and has no function that could.
 
+mod carry;
 mod open;
 pub mod postgres;
 mod queue;
@@ -43,14 +44,15 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-pub use open::{migrations, open as open_sqlite};
+pub use carry::CarryError;
+pub use open::{Hold, hold, migrate, migrations, moved, note_moved, open as open_sqlite};
 pub use postgres::{PostgresBackend, open as open_postgres};
 pub use queue::{Pending, QUEUE_LIMIT};
 pub use readers::Readers;
 pub use sqlite::SqliteBackend;
 pub use types::{
-    Append, AppendError, Appended, BackupError, MAX_ENTRY_BYTES, Migrations, NewEntry, OpenError,
-    ReadError, StoreError, StoredEntry,
+    Append, AppendError, Appended, BackupError, MAX_ENTRY_BYTES, NewEntry, OpenError, ReadError,
+    StoreError, StoredEntry,
 };
 pub use writer::{Backend, CommitError, Row, Settled};
 
@@ -63,7 +65,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// How a log is opened for writing.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Apply pending migrations; otherwise they are [`OpenError::NeedsMigration`].
+    /// Apply pending migrations; otherwise they are [`OpenError::Schema`].
     pub migrate: bool,
 }
 
@@ -92,8 +94,8 @@ impl Log {
     /// Opens the embedded log in `dir` for writing; creates both where they are missing.
     ///
     /// # Errors
-    /// Another process writes to it, it needs a migration that `options` does not allow, it is newer than this program, or
-    /// it cannot be read and written.
+    /// Another process writes to it, it needs a migration that `options` does not allow, it needs a newer program, it was
+    /// moved into a database, or it cannot be read and written.
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
         let (backend, readers) = open::open(dir, options)?;
         Self::over(backend, readers)
@@ -104,7 +106,7 @@ impl Log {
     /// Appends are unavailable; new entries are noticed by reading, [`Log::wait_past`] alone does not see them.
     ///
     /// # Errors
-    /// There is no log, its schema is not this program's, or it cannot be read.
+    /// There is no log, its schema is not one that this program may use, or it cannot be read.
     pub fn open_read_only(path: &Path) -> Result<Self, OpenError> {
         Self::reading(open::open_read_only(path)?)
     }
@@ -114,7 +116,7 @@ impl Log {
     ///
     /// # Errors
     /// The URL is not one, the server cannot be reached or refuses, the log needs a migration that `options` does not allow,
-    /// is newer than this program, or cannot be read and written.
+    /// needs a newer program, is being moved into, or cannot be read and written.
     pub fn open_postgres(url: &str, options: Options) -> Result<Self, OpenError> {
         let (backend, readers) = postgres::open(url, options)?;
         Self::over(backend, readers)
@@ -123,7 +125,7 @@ impl Log {
     /// Opens the log in the PostgreSQL database at `url` for reading only. Blocks the thread meanwhile.
     ///
     /// # Errors
-    /// The URL is not one, the server cannot be reached or refuses, or the schema is not this program's.
+    /// The URL is not one, the server cannot be reached or refuses, or the schema is not one that this program may use.
     pub fn open_postgres_read_only(url: &str) -> Result<Self, OpenError> {
         Self::reading(postgres::open_read_only(url)?)
     }

@@ -1,21 +1,27 @@
 //! Opening the embedded store: its folder, its lock, its schema, its connections.
 
 use std::fs::{self, File, TryLockError};
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags};
 
 use super::Options;
 use super::readers::{Readers, SqliteReaders};
 use super::sqlite::SqliteBackend;
-use super::types::{Migrations, OpenError, StoreError};
+use super::types::{OpenError, StoreError};
+use crate::migrations::{Migration, Schema, sqlite};
 
 pub(super) const FILE: &str = "log.db";
 const LOCK: &str = "log.lock";
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/log/sqlite/0001_log.sql")];
+/// Where it is said that the log has gone into a database.
+const MOVED: &str = "moved.txt";
+const MIGRATIONS: [Migration; 1] = [Migration::expand(include_str!(
+    "../../migrations/log/sqlite/0001_log.sql"
+))];
 const APPLICATION_ID: i32 = 0x4772_6c67;
 
 /// A strange process at the file (a backup, a curious shell) is waited for this long.
@@ -35,15 +41,14 @@ pub fn open(dir: &Path, options: Options) -> Result<(SqliteBackend, Readers), Op
         return Err(OpenError::SqliteTooOld(rusqlite::version()));
     }
     let path = dir.join(FILE);
-    let before = migrations(dir)?;
-    if before.applied < before.known && !options.migrate {
-        let Migrations { applied, known } = before;
-        return Err(OpenError::NeedsMigration { applied, known });
+    let before = migrations(dir)?.check_but_behind()?;
+    if !options.migrate {
+        before.check()?;
     }
-    create_dir(dir).map_err(|source| io(dir, source))?;
-    let lock = lock(&dir.join(LOCK))?;
-    let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_CREATE)?;
-    migrate(&mut connection).map_err(StoreError::from)?;
+    let (lock, mut connection) = take(dir)?;
+    sqlite::migrate(&mut connection, &MIGRATIONS, false)
+        .map_err(StoreError::from)?
+        .check()?;
     let backend = SqliteBackend::new(connection, &path, lock);
     let readers = Readers::Sqlite(Arc::new(SqliteReaders::new(path, false)));
     Ok((backend, readers))
@@ -64,73 +69,112 @@ pub fn open_read_only(path: &Path) -> Result<Readers, OpenError> {
     }
     let mut wal = path.clone().into_os_string();
     wal.push("-wal");
-    let (readers, applied) = match applied(&SqliteReaders::new(path.clone(), false)) {
-        Ok(applied) => (SqliteReaders::new(path, false), applied),
+    let (readers, schema) = match schema(&SqliteReaders::new(path.clone(), false)) {
+        Ok(schema) => (SqliteReaders::new(path, false), schema),
         // In a folder that cannot be written, SQLite needs to be told that the file stands still; with a WAL it does not.
         Err(error) => {
             if Path::new(&wal).exists() {
                 return Err(error);
             }
             let still = SqliteReaders::new(path, true);
-            let applied = applied(&still).map_err(|_| error)?;
-            (still, applied)
+            let schema = schema(&still).map_err(|_| error)?;
+            (still, schema)
         }
     };
-    let known = MIGRATIONS.len() as u32;
-    match applied {
-        _ if applied < known => Err(OpenError::NeedsMigration { applied, known }),
-        _ if applied > known => Err(OpenError::TooNew { applied, known }),
-        _ => Ok(Readers::Sqlite(Arc::new(readers))),
-    }
+    schema.check()?;
+    Ok(Readers::Sqlite(Arc::new(readers)))
 }
 
 /// How far the schema of the log in `dir` is; it need not exist.
 ///
 /// # Errors
-/// It is no log, cannot be read, or is newer than this program.
-pub fn migrations(dir: &Path) -> Result<Migrations, OpenError> {
+/// It is no log, or cannot be read.
+pub fn migrations(dir: &Path) -> Result<Schema, OpenError> {
     let path = dir.join(FILE);
-    let known = MIGRATIONS.len() as u32;
     // SQLite creates a database as an empty file.
-    let applied = match fs::metadata(&path) {
-        Ok(file) if file.len() > 0 => applied(&SqliteReaders::new(path, false))?,
-        Ok(_) => 0,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
-        Err(error) => return Err(io(&path, error)),
-    };
-    if applied > known {
-        return Err(OpenError::TooNew { applied, known });
+    match fs::metadata(&path) {
+        Ok(file) if file.len() > 0 => schema(&SqliteReaders::new(path, false)),
+        Ok(_) => Ok(Schema::new(0, 0, &MIGRATIONS)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(Schema::new(0, 0, &MIGRATIONS))
+        }
+        Err(error) => Err(io(&path, error)),
     }
-    Ok(Migrations { applied, known })
 }
 
-fn applied(readers: &SqliteReaders) -> Result<u32, OpenError> {
-    let (application, applied, tables) = readers.with(|connection| {
+/// Applies what the log in `dir` lacks, contractions only if `contract`; makes it where it is missing. Returns how far its
+/// schema is then.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn migrate(dir: &Path, contract: bool) -> Result<Schema, OpenError> {
+    migrations(dir)?.check_but_behind()?;
+    let (_lock, mut connection) = take(dir)?;
+    let migrated = sqlite::migrate(&mut connection, &MIGRATIONS, contract);
+    Ok(migrated.map_err(StoreError::from)?)
+}
+
+/// The right to write to the log in `dir`, which is created where it is missing, and the connection to do so.
+fn take(dir: &Path) -> Result<(File, Connection), OpenError> {
+    if let Some(note) = moved(dir) {
+        return Err(OpenError::Moved(note));
+    }
+    create_dir(dir).map_err(|source| io(dir, source))?;
+    let lock = lock(&dir.join(LOCK))?;
+    let connection = connect(&dir.join(FILE), OpenFlags::SQLITE_OPEN_CREATE)?;
+    Ok((lock, connection))
+}
+
+/// Keeps everybody from writing to an embedded log while it is there.
+pub struct Hold(#[expect(dead_code, reason = "an open file holds its lock")] File);
+
+/// Keeps everybody from writing to the log in `dir`, which must be there.
+///
+/// # Errors
+/// There is none, or a process that may write has it.
+pub fn hold(dir: &Path) -> Result<Hold, OpenError> {
+    let path = dir.join(FILE);
+    if !path.exists() {
+        return Err(OpenError::Missing(path));
+    }
+    lock(&dir.join(LOCK)).map(Hold)
+}
+
+/// Says in `dir` that its log was moved into a database, so that nobody goes on here unawares.
+///
+/// # Errors
+/// It cannot be written.
+pub fn note_moved(dir: &Path, note: &str) -> std::io::Result<PathBuf> {
+    let path = dir.join(MOVED);
+    let mut file = File::create(&path)?;
+    file.write_all(note.as_bytes())?;
+    file.sync_all()?;
+    #[cfg(unix)]
+    File::open(dir)?.sync_all()?;
+    Ok(path)
+}
+
+/// The note in `dir` that says that its log was moved into a database.
+pub fn moved(dir: &Path) -> Option<PathBuf> {
+    Some(dir.join(MOVED)).filter(|note| note.exists())
+}
+
+fn schema(readers: &SqliteReaders) -> Result<Schema, OpenError> {
+    let (application, schema, tables) = readers.with(|connection| {
         Ok((
             connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))?,
-            connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))?,
+            sqlite::schema(connection, &MIGRATIONS)?,
             connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
                 row.get::<_, u32>(0)
             })?,
         ))
     })?;
     // A crash before the first migration leaves a database without anything in it.
-    if application == APPLICATION_ID || (application, applied, tables) == (0, 0, 0) {
-        Ok(applied)
+    if application == APPLICATION_ID || (application, schema.applied, tables) == (0, 0, 0) {
+        Ok(schema)
     } else {
         Err(OpenError::NotALog(readers.path().to_owned()))
     }
-}
-
-fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let applied: usize =
-        tx.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))? as usize;
-    for (number, migration) in (1..).zip(MIGRATIONS).skip(applied) {
-        tx.execute_batch(migration)?;
-        tx.pragma_update(None, "user_version", number)?;
-    }
-    tx.commit()
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {

@@ -101,7 +101,7 @@ impl Readers {
             }
             Self::Postgres(readers) => {
                 let readers = readers.clone();
-                tokio::task::spawn_blocking(move || postgres::copy_to(&readers, &to))
+                tokio::task::spawn_blocking(move || postgres::copy_to(readers, &to))
             }
         };
         copying

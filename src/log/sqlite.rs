@@ -76,7 +76,9 @@ impl Backend for SqliteBackend {
     fn insert(&mut self, rows: &[Row<'_>]) -> Result<(), StoreError> {
         let connection = self.transaction()?;
         let mut insert =
-            connection.prepare_cached("INSERT INTO entries VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            connection.prepare_cached(
+            "INSERT INTO entries (position, stream, version, entry, sealed) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
         for row in rows {
             let (position, version) = (signed(row.position)?, signed(row.version)?);
             insert.execute((position, row.stream, version, row.entry, row.sealed))?;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::migrations::Unfit;
+
 /// The largest entry or sealed part that is accepted, in bytes.
 pub const MAX_ENTRY_BYTES: usize = 64 << 20;
 
@@ -104,22 +106,18 @@ pub enum OpenError {
     /// The file is a database of something else.
     #[error("{0} is not a grantlog log")]
     NotALog(PathBuf),
-    /// Migrations are pending and may not be applied here.
-    #[error("the log has {applied} of {known} migrations")]
-    NeedsMigration {
-        /// How many it has.
-        applied: u32,
-        /// How many this program has.
-        known: u32,
-    },
-    /// A newer program has migrated it.
-    #[error("the log has {applied} migrations, this program knows only {known}")]
-    TooNew {
-        /// How many it has.
-        applied: u32,
-        /// How many this program has.
-        known: u32,
-    },
+    /// Its schema is not one that this program may use.
+    #[error("the log cannot be used: {0}")]
+    Schema(#[from] Unfit),
+    /// There is a log that is not to be replaced.
+    #[error("there is a log already")]
+    Occupied,
+    /// It was moved into a database, and this file says so.
+    #[error(
+        "the log was moved into a database (see {0}; without that file it is served again, and does not have what the \
+         database has recorded since)"
+    )]
+    Moved(PathBuf),
     /// The SQLite library has a known way to lose committed data.
     #[error("SQLite is {0}, expected at least 3.51.3 (older ones can corrupt a WAL)")]
     SqliteTooOld(&'static str),
@@ -153,15 +151,6 @@ pub enum BackupError {
     /// The log cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-}
-
-/// How far a log's schema is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Migrations {
-    /// How many migrations the log has; 0 if there is none yet.
-    pub applied: u32,
-    /// How many this program has.
-    pub known: u32,
 }
 
 /// What a store said when it failed: text for the operator, never for a client.

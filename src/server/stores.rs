@@ -7,8 +7,9 @@ use std::path::Path;
 use domain::Timestamp;
 
 use super::StartError;
-use crate::config::Config;
-use crate::log::{Log, Options};
+use crate::config::{Config, Secret};
+use crate::log::{self, Log, Options};
+use crate::migrations::Schema;
 use crate::postgres::Postgres;
 use crate::vault::{FILE_NAME, MasterKeyError, MasterKeys, Vault, VaultError};
 
@@ -45,7 +46,8 @@ impl Stores {
         let (log, vault) = match &config.store.database_url {
             None => {
                 let log = Log::open(folder, options)?;
-                let vault = Vault::open(&folder.join(FILE_NAME), master_keys(config)?, now)?;
+                let keys = master_keys(config)?;
+                let vault = Vault::open(&folder.join(FILE_NAME), keys, migrate, now)?;
                 (log, vault)
             }
             Some(url) => {
@@ -64,17 +66,69 @@ impl Stores {
 /// # Errors
 /// One is missing or cannot be opened.
 pub fn open_read_only(config: &Config) -> Result<(Log, Vault), StartError> {
-    let folder = &config.store.data_dir;
-    let log = match &config.store.database_url {
-        None => Log::open_read_only(folder)?,
-        Some(url) => Log::open_postgres_read_only(url.expose())?,
+    let Some(url) = &config.store.database_url else {
+        return open_embedded_read_only(config, &config.store.data_dir);
     };
-    let keys = master_keys(config)?;
-    let vault = match &config.store.database_url {
-        None => Vault::open_read_only(&folder.join(FILE_NAME), keys)?,
-        Some(url) => Vault::open_postgres_read_only(connections(url.expose())?, keys)?,
-    };
+    let log = Log::open_postgres_read_only(url.expose())?;
+    let connections = connections(url.expose())?;
+    let vault = Vault::open_postgres_read_only(connections, master_keys(config)?)?;
     Ok((log, vault))
+}
+
+/// Opens log and vault in a folder, whatever else the configuration names, without ever writing to them. Blocks.
+///
+/// # Errors
+/// One is missing or cannot be opened.
+pub fn open_embedded_read_only(config: &Config, folder: &Path) -> Result<(Log, Vault), StartError> {
+    let log = Log::open_read_only(folder)?;
+    let keys = match &config.keys.master_key {
+        Some(key) => MasterKeys::parse(key.expose())?,
+        None => MasterKeys::found_in_data_folder(folder)?,
+    };
+    let vault = Vault::open_read_only(&folder.join(FILE_NAME), keys)?;
+    Ok((log, vault))
+}
+
+/// How far the schemas of log and vault are, in a folder or in a database. Blocks.
+///
+/// # Errors
+/// One cannot be read.
+pub fn schemas(
+    folder: &Path,
+    database_url: Option<&Secret>,
+) -> Result<[(&'static str, Schema); 2], StartError> {
+    let (log, vault) = match database_url {
+        None => (
+            log::migrations(folder)?,
+            Vault::migrations(&folder.join(FILE_NAME))?,
+        ),
+        Some(url) => (
+            log::postgres::migrations(url.expose())?,
+            Vault::migrations_postgres(connections(url.expose())?)?,
+        ),
+    };
+    Ok([("log", log), ("vault", vault)])
+}
+
+/// Brings the schemas of log and vault up to date, with contractions only if `contract`; makes what is missing. Blocks.
+///
+/// # Errors
+/// One needs a newer program, or cannot be written.
+pub fn migrate(config: &Config, contract: bool) -> Result<(), StartError> {
+    let folder = &config.store.data_dir;
+    match &config.store.database_url {
+        None => {
+            log::migrate(folder, contract)?;
+            // A vault without a key beside it would never be given one.
+            master_keys(config)?;
+            Vault::migrate(&folder.join(FILE_NAME), contract)?;
+        }
+        Some(url) => {
+            log::postgres::migrate(url.expose(), contract)?;
+            Vault::migrate_postgres(connections(url.expose())?, contract)?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes a data folder's read models for this process.
@@ -96,7 +150,11 @@ pub fn claim(folder: &Path) -> Result<Claim, StartError> {
     }
 }
 
-fn connections(url: &str) -> Result<Postgres, StartError> {
+/// The connections of a vault.
+///
+/// # Errors
+/// The URL is not one.
+pub fn connections(url: &str) -> Result<Postgres, StartError> {
     let connections = Postgres::new(url, VAULT_CONNECTIONS);
     connections.map_err(|error| VaultError::from(error).into())
 }

@@ -34,14 +34,9 @@ pub enum VaultError {
     /// The vault was opened for reading alone.
     #[error("the vault is open for reading alone")]
     ReadOnly,
-    /// The tables are of another version of the program.
-    #[error("vault schema {found} found, expected {expected}")]
-    Schema {
-        /// The store's.
-        found: u32,
-        /// Ours.
-        expected: u32,
-    },
+    /// The tables are not those that this program may use.
+    #[error("the vault cannot be used: {0}")]
+    Schema(#[from] crate::migrations::Unfit),
     /// The transaction did not commit; nothing of it holds.
     #[error("the vault's transaction did not commit")]
     NotCommitted,

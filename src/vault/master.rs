@@ -127,6 +127,23 @@ impl MasterKeys {
         Self::from_file(&path)
     }
 
+    /// Keys from `master.key` in the data folder, which must be there.
+    ///
+    /// # Errors
+    /// As [`MasterKeys::from_file`]; [`MasterKeyError::Missing`] where there is none.
+    pub fn found_in_data_folder(folder: &Path) -> Result<Self, MasterKeyError> {
+        let path = folder.join(FILE_NAME);
+        if !path.exists() {
+            return Err(MasterKeyError::Missing);
+        }
+        Self::from_file(&path)
+    }
+
+    /// Whether the key with this id is among them.
+    pub(super) fn know(&self, id: &[u8]) -> bool {
+        self.0.iter().any(|master| master.id == id)
+    }
+
     /// Which key wraps.
     pub(super) fn wrapping_id(&self) -> KeyId {
         self.first().id

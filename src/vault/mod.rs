@@ -53,6 +53,7 @@ pub use upstream::{Revision, StoredTokens, UpstreamTokens};
 
 use crate::clock;
 use crate::keys::{Algorithm, SigningKeys};
+use crate::migrations::Schema;
 use crate::postgres::Postgres;
 use data_keys::{DataKey, DataKeys};
 use postgres::Database;
@@ -92,13 +93,20 @@ struct Essentials {
 }
 
 impl Vault {
-    /// Opens the vault at `path`, and makes it if it is not there. Prepares the system's key, the
-    /// keys of this month and the next, and an HS256 signing key. Blocks.
+    /// Opens the vault at `path`. Its tables are made, or brought up to date if `migrate`. Prepares
+    /// the system's key, the keys of this month and the next, and an HS256 signing key. Blocks.
     ///
     /// # Errors
-    /// [`VaultError::WrongMasterKey`]; the file is of a newer program; the store failed.
-    pub fn open(path: &Path, master_keys: MasterKeys, now: Timestamp) -> Result<Self, VaultError> {
-        let (file, essentials) = Sqlite::open(path, |sql| make_essentials(sql, &master_keys, now))?;
+    /// [`VaultError::WrongMasterKey`]; [`VaultError::Schema`] where the tables need a newer program,
+    /// or are of an older one and not to be migrated; the store failed.
+    pub fn open(
+        path: &Path,
+        master_keys: MasterKeys,
+        migrate: bool,
+        now: Timestamp,
+    ) -> Result<Self, VaultError> {
+        let prepare = |sql: &dyn Sql| make_essentials(sql, &master_keys, now);
+        let (file, essentials) = Sqlite::open(path, migrate, prepare)?;
         Ok(Self::with(Store::Sqlite(file), master_keys, essentials))
     }
 
@@ -114,8 +122,8 @@ impl Vault {
     /// have the same master key. Its tables are made, or brought up to date if `migrate`. Blocks.
     ///
     /// # Errors
-    /// [`VaultError::WrongMasterKey`]; [`VaultError::Schema`] where the tables are of a newer
-    /// program, or of an older one and not to be migrated; the database failed.
+    /// [`VaultError::WrongMasterKey`]; [`VaultError::Schema`] where the tables need a newer program,
+    /// or are of an older one and not to be migrated; the database failed.
     pub fn open_postgres(
         postgres: Postgres,
         master_keys: MasterKeys,
@@ -141,6 +149,41 @@ impl Vault {
     ) -> Result<Self, VaultError> {
         let database = Database::open_read_only(postgres)?;
         Self::reading(Store::Postgres(database), master_keys)
+    }
+
+    /// How far the tables of the vault at `path` are; it need not exist. Blocks.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn migrations(path: &Path) -> Result<Schema, VaultError> {
+        Sqlite::migrations(path)
+    }
+
+    /// [`Vault::migrations`] for the vault in a PostgreSQL database. Blocks.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub fn migrations_postgres(postgres: Postgres) -> Result<Schema, VaultError> {
+        Database::new(postgres).migrations()
+    }
+
+    /// Makes the tables of the vault at `path` or brings them up to date, with contractions only if
+    /// `contract`. Returns how far they are then. Blocks.
+    ///
+    /// # Errors
+    /// [`VaultError::Schema`] where they need a newer program; the file cannot be written.
+    pub fn migrate(path: &Path, contract: bool) -> Result<Schema, VaultError> {
+        Sqlite::migrate(path, contract)
+    }
+
+    /// [`Vault::migrate`] for the vault in a PostgreSQL database. Blocks.
+    ///
+    /// # Errors
+    /// [`VaultError::Schema`] where they need a newer program; the database failed.
+    pub fn migrate_postgres(postgres: Postgres, contract: bool) -> Result<Schema, VaultError> {
+        let database = Database::new(postgres);
+        database.migrations()?.check_but_behind()?;
+        database.migrate(contract)
     }
 
     fn reading(store: Store, master_keys: MasterKeys) -> Result<Self, VaultError> {

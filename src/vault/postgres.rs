@@ -10,18 +10,19 @@
 
 use std::time::Duration;
 
-use futures_util::future::join3;
+use futures_util::future::{join3, try_join_all};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::VaultError;
 use super::sql::{Field, Row, Sql, Value};
 use super::store::count_transaction;
-use crate::postgres::{self, BEGIN_READ, BEGIN_WRITE, Error, Lease, Postgres, within};
+use crate::migrations::{Migration, Schema, postgres as migrations};
+use crate::postgres::{BEGIN_READ, BEGIN_WRITE, Error, Lease, Postgres, within};
 
-const MIGRATIONS: [&str; 1] = [include_str!(
+const MIGRATIONS: [Migration; 1] = [Migration::expand(include_str!(
     "../../migrations/vault/postgres/0001_vault.sql"
-)];
+))];
 
 const SCHEMA: &str = "grantlog_vault";
 
@@ -44,24 +45,25 @@ pub(super) struct Database {
 }
 
 impl Database {
+    /// A handle; nothing is looked at yet.
+    pub fn new(postgres: Postgres) -> Self {
+        let is_read_only = false;
+        Self {
+            postgres,
+            is_read_only,
+        }
+    }
+
     /// Makes the tables or brings them up to date, if `migrate`. Any number of nodes may do so at
     /// once. Blocks.
     pub fn open(postgres: Postgres, migrate: bool) -> Result<Self, VaultError> {
-        let database = Self {
-            postgres,
-            is_read_only: false,
-        };
-        let found = database.applied()?;
-        if found < known() && migrate {
-            database.postgres.block_on(async {
-                let lease = database.postgres.lease().await?;
-                postgres::migrate(&lease, SCHEMA, &MIGRATIONS).await?;
-                lease.release();
-                Ok::<_, Error>(())
-            })?;
-            return Ok(database);
+        let database = Self::new(postgres);
+        let schema = database.migrations()?.check_but_behind()?;
+        if migrate && schema.applied < schema.needed {
+            database.migrate(false)?.check()?;
+        } else {
+            schema.check()?;
         }
-        expect_known(found)?;
         Ok(database)
     }
 
@@ -71,7 +73,7 @@ impl Database {
             postgres,
             is_read_only: true,
         };
-        expect_known(database.applied()?)?;
+        database.migrations()?.check()?;
         Ok(database)
     }
 
@@ -108,17 +110,28 @@ impl Database {
         self.repeating(|database| work(&Reading(&database.postgres)))
     }
 
-    /// How many migrations it has; 0 if it does not exist.
-    pub fn applied(&self) -> Result<u32, VaultError> {
+    /// How far its tables are; it need not exist.
+    pub fn migrations(&self) -> Result<Schema, VaultError> {
         self.repeating(|database| {
-            let applied = database.postgres.block_on(async {
+            let found = database.postgres.block_on(async {
                 let lease = database.postgres.lease().await?;
-                let applied = postgres::applied(&lease, SCHEMA).await?;
+                let found = migrations::schema(&lease, SCHEMA, &MIGRATIONS).await?;
                 lease.release();
-                Ok::<_, Error>(applied)
+                Ok::<_, Error>(found)
             });
-            Ok(applied?)
+            Ok(found?)
         })
+    }
+
+    /// Makes the tables or brings them up to date, with contractions if `contract`.
+    pub fn migrate(&self, contract: bool) -> Result<Schema, VaultError> {
+        let migrated = self.postgres.block_on(async {
+            let lease = self.postgres.lease().await?;
+            let migrated = migrations::migrate(&lease, SCHEMA, &MIGRATIONS, contract).await?;
+            lease.release();
+            Ok::<_, Error>(migrated)
+        });
+        Ok(migrated?)
     }
 
     /// Runs `work` on what is there at one moment. Blocks.
@@ -190,19 +203,6 @@ fn is_worth_repeating(error: &VaultError) -> bool {
     }
 }
 
-/// How many migrations this program has.
-fn known() -> u32 {
-    MIGRATIONS.len() as u32
-}
-
-fn expect_known(found: u32) -> Result<(), VaultError> {
-    let expected = known();
-    if found == expected {
-        return Ok(());
-    }
-    Err(VaultError::Schema { found, expected })
-}
-
 /// A transaction in several statements.
 struct Transaction<'p> {
     postgres: &'p Postgres,
@@ -240,6 +240,17 @@ impl Sql for Transaction<'_> {
         let exchange = within(self.lease.query_typed(sql, &typed));
         self.postgres.block_on(exchange)?.iter().map(row).collect()
     }
+
+    /// All are sent before the first is answered.
+    fn execute_each(&self, sql: &'static str, rows: &[Row]) -> Result<(), VaultError> {
+        let values: Vec<_> = rows.iter().map(Row::values).collect();
+        let typed: Vec<_> = values.iter().map(|values| typed(values)).collect();
+        let all = typed
+            .iter()
+            .map(|typed| self.lease.execute_typed(sql, typed));
+        self.postgres.block_on(within(try_join_all(all)))?;
+        Ok(())
+    }
 }
 
 /// Each statement is a transaction of its own, in one round trip.
@@ -272,6 +283,7 @@ impl Sql for Reading<'_> {
 fn typed<'a>(values: &'a [Value<'a>]) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
     let one = |value: &'a Value<'a>| -> (&'a (dyn ToSql + Sync), Type) {
         match value {
+            Value::Null => (&None::<&str>, Type::UNKNOWN),
             Value::Int(number) => (number, Type::INT8),
             Value::Text(text) => (text, Type::TEXT),
             Value::Bytes(bytes) => (bytes, Type::BYTEA),

@@ -15,6 +15,14 @@ pub(super) trait Sql {
     /// Runs a statement. Returns the rows that it gave.
     fn rows(&self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, VaultError>;
 
+    /// Runs a statement with the values of each row, in their order.
+    fn execute_each(&self, sql: &'static str, rows: &[Row]) -> Result<(), VaultError> {
+        for row in rows {
+            self.execute(sql, &row.values())?;
+        }
+        Ok(())
+    }
+
     /// The first row, if there is any.
     fn row(&self, sql: &'static str, values: &[Value<'_>]) -> Result<Option<Row>, VaultError> {
         Ok(self.rows(sql, values)?.into_iter().next())
@@ -24,6 +32,8 @@ pub(super) trait Sql {
 /// What is put into a column.
 #[derive(Clone, Copy)]
 pub(super) enum Value<'a> {
+    /// Of the column's type, whichever that is.
+    Null,
     Int(Option<i64>),
     Text(Option<&'a str>),
     Bytes(&'a [u8]),
@@ -48,6 +58,7 @@ impl<'a, T: AsRef<[u8]>> From<&'a T> for Value<'a> {
 }
 
 /// What came out of a column.
+#[derive(PartialEq)]
 pub(super) enum Field {
     Null,
     Int(i64),
@@ -58,7 +69,7 @@ pub(super) enum Field {
 impl Field {
     fn value(&self) -> Value<'_> {
         match self {
-            Self::Null => Value::Int(None),
+            Self::Null => Value::Null,
             Self::Int(number) => Value::Int(Some(*number)),
             Self::Text(text) => Value::Text(Some(text)),
             Self::Bytes(bytes) => Value::Bytes(bytes),
@@ -67,6 +78,7 @@ impl Field {
 }
 
 /// A row; its columns are taken out in any order, each once.
+#[derive(PartialEq)]
 pub(super) struct Row(Vec<Field>);
 
 impl Row {

@@ -15,14 +15,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::sql::{Field, Row, Sql, Value};
 use super::{VaultError, create_private};
+use crate::migrations::{Migration, Schema, sqlite};
 
-const MIGRATIONS: [&str; 2] = [
-    include_str!("../../migrations/vault/sqlite/0001_vault.sql"),
-    include_str!("../../migrations/vault/sqlite/0002_versions.sql"),
+const MIGRATIONS: [Migration; 2] = [
+    Migration::expand(include_str!("../../migrations/vault/sqlite/0001_vault.sql")),
+    Migration::expand(include_str!(
+        "../../migrations/vault/sqlite/0002_versions.sql"
+    )),
 ];
-
-/// The schema this program knows: as many migrations as there are.
-const SCHEMA: u32 = MIGRATIONS.len() as u32;
 
 /// How many writes share a commit at most.
 const BATCH_MAX: usize = 256;
@@ -46,23 +46,19 @@ pub(super) struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the file, makes it private, brings its tables up to date and runs `prepare` in a
-    /// transaction before anything else.
+    /// Opens the file, makes it private, makes its tables or brings them up to date, if `migrate`,
+    /// and runs `prepare` in a transaction before anything else.
     pub fn open<T>(
         path: &Path,
+        migrate: bool,
         prepare: impl FnOnce(&dyn Sql) -> Result<T, VaultError>,
     ) -> Result<(Self, T), VaultError> {
-        match create_private(path).and_then(|file| file.sync_all()) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
-            Ok(()) | Err(_) => {}
+        let before = Self::migrations(path)?.check_but_behind()?;
+        if !migrate {
+            before.check()?;
         }
-        let mut writer = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        writer.busy_timeout(BUSY_TIMEOUT)?;
-        writer.pragma_update(None, "journal_mode", "WAL")?;
-        writer.pragma_update(None, "synchronous", "FULL")?;
-        // Destroyed keys are overwritten, not merely unlinked.
-        writer.pragma_update(None, "secure_delete", "ON")?;
-        migrate(&mut writer)?;
+        let mut writer = connect(path)?;
+        sqlite::migrate(&mut writer, &MIGRATIONS, false)?.check()?;
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let prepared = prepare(&*transaction)?;
         transaction.commit()?;
@@ -87,7 +83,7 @@ impl Sqlite {
         let made = || {
             let mut connection =
                 Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-            migrate(&mut connection)?;
+            sqlite::migrate(&mut connection, &MIGRATIONS, false)?;
             let transaction = connection.transaction()?;
             fill(&*transaction)?;
             transaction.commit()?;
@@ -103,18 +99,28 @@ impl Sqlite {
     pub fn open_read_only(path: &Path) -> Result<Self, VaultError> {
         let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         reader.busy_timeout(BUSY_TIMEOUT)?;
-        let found = schema(&reader)?;
-        if found != SCHEMA {
-            return Err(VaultError::Schema {
-                found,
-                expected: SCHEMA,
-            });
-        }
+        sqlite::schema(&reader, &MIGRATIONS)?.check()?;
         Ok(Self {
             path: path.to_owned(),
             jobs: None,
             reader: Mutex::new(reader),
         })
+    }
+
+    /// How far the file's tables are; it need not exist.
+    pub fn migrations(path: &Path) -> Result<Schema, VaultError> {
+        if !path.try_exists()? {
+            return Ok(Schema::new(0, 0, &MIGRATIONS));
+        }
+        let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        reader.busy_timeout(BUSY_TIMEOUT)?;
+        Ok(sqlite::schema(&reader, &MIGRATIONS)?)
+    }
+
+    /// Makes the tables or brings them up to date, with contractions if `contract`.
+    pub fn migrate(path: &Path, contract: bool) -> Result<Schema, VaultError> {
+        Self::migrations(path)?.check_but_behind()?;
+        Ok(sqlite::migrate(&mut connect(path)?, &MIGRATIONS, contract)?)
     }
 
     /// Runs `work` in a transaction; its changes are durable when this returns `Ok`.
@@ -212,6 +218,7 @@ fn statement<'c>(
 impl ToSql for Value<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         match self {
+            Self::Null => Ok(rusqlite::types::Null.into()),
             Self::Int(number) => number.to_sql(),
             Self::Text(text) => text.to_sql(),
             Self::Bytes(bytes) => bytes.to_sql(),
@@ -231,25 +238,19 @@ fn field(column: usize, value: ValueRef<'_>) -> Result<Field, VaultError> {
     })
 }
 
-fn schema(connection: &Connection) -> Result<u32, rusqlite::Error> {
-    connection.pragma_query_value(None, "user_version", |row| row.get(0))
-}
-
-fn migrate(connection: &mut Connection) -> Result<(), VaultError> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let found = schema(&transaction)?;
-    if found > SCHEMA {
-        return Err(VaultError::Schema {
-            found,
-            expected: SCHEMA,
-        });
+/// The connection that writes to a file, which is made, private, where it is missing.
+fn connect(path: &Path) -> Result<Connection, VaultError> {
+    match create_private(path).and_then(|file| file.sync_all()) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
+        Ok(()) | Err(_) => {}
     }
-    for migration in MIGRATIONS.iter().skip(found as usize) {
-        transaction.execute_batch(migration)?;
-    }
-    transaction.pragma_update(None, "user_version", SCHEMA)?;
-    transaction.commit()?;
-    Ok(())
+    let writer = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    writer.busy_timeout(BUSY_TIMEOUT)?;
+    writer.pragma_update(None, "journal_mode", "WAL")?;
+    writer.pragma_update(None, "synchronous", "FULL")?;
+    // Destroyed keys are overwritten, not merely unlinked.
+    writer.pragma_update(None, "secure_delete", "ON")?;
+    Ok(writer)
 }
 
 /// Ends when every handle is gone and the queue is empty.

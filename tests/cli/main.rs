@@ -1,12 +1,24 @@
 //! The program as its users see it: what it prints where, and how it ends.
 
 mod bench;
+#[expect(dead_code, reason = "a part of the provider's faults is used here")]
+#[path = "../support/fake_provider.rs"]
+mod fake_provider;
+mod moving;
 mod program;
+#[expect(dead_code, reason = "a part of what flows need is used here")]
+#[path = "../oauth/rig.rs"]
+mod rig;
 mod server;
 mod setup;
+mod upgrading;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use support::postgres::Database;
 
 /// A run of the program in `folder`, without anything from this process's environment.
 struct Run {
@@ -28,6 +40,12 @@ impl Run {
     fn with(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self
+    }
+
+    /// On the stores in this database.
+    fn on(self, database: &Database, master_key: &str) -> Self {
+        self.with("GRANTLOG_STORE__DATABASE_URL", &database.url())
+            .with("GRANTLOG_KEYS__MASTER_KEY", master_key)
     }
 
     fn end(mut self) -> Ended {
@@ -67,6 +85,10 @@ impl Ended {
         assert_eq!(self.stderr, "", "{self:?}");
         &self.stdout
     }
+}
+
+fn new_master_key() -> String {
+    BASE64_STANDARD.encode(grantlog::clock::random::<32>())
 }
 
 fn folder() -> tempfile::TempDir {

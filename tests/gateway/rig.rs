@@ -362,7 +362,7 @@ fn settings(upstream: &str) -> proxy::Settings {
 fn parts(folder: &Path, gateway_url: &str) -> Parts {
     let log = Log::open(folder, Options { migrate: true }).expect("the log opens");
     let master_keys = MasterKeys::in_data_folder(folder).expect("a key");
-    let vault = Vault::open(&folder.join("vault.db"), master_keys, clock::now());
+    let vault = Vault::open(&folder.join("vault.db"), master_keys, true, clock::now());
     let vault = vault.expect("the vault opens");
     let read_model = folder.join("read.db");
     projections::ReadModel::open(&read_model).expect("the read model opens");

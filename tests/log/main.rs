@@ -8,9 +8,11 @@ mod damage;
 mod faults;
 mod faulty;
 mod model;
+mod moves;
 mod nodes;
 mod outages;
 mod tls;
+mod upgrades;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

@@ -115,8 +115,11 @@ impl Setup {
         if let Some(toml) = &self.config {
             fs::write(folder.path().join("grantlog.toml"), toml).expect("the folder is writable");
         }
-        let mut command = self.command(folder.path());
-        let output = tokio::time::timeout(READY_WITHIN, command.output()).await;
+        self.until_it_ends(folder.path()).await
+    }
+
+    async fn until_it_ends(&self, folder: &Path) -> Output {
+        let output = tokio::time::timeout(READY_WITHIN, self.command(folder).output()).await;
         output.expect("the server ends").expect("the server runs")
     }
 
@@ -192,6 +195,17 @@ impl Server {
     pub async fn start_again(&mut self) {
         self.child = self.setup.serve(self.folder.path());
         self.wait_until_ready().await;
+    }
+
+    /// Sets an environment variable for its next start.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        let variable = (name.to_owned(), value.to_owned());
+        self.setup.env.push(variable);
+    }
+
+    /// Runs it on the same data until it ends by itself; for what it must refuse.
+    pub async fn refused_again(&self) -> Output {
+        self.setup.until_it_ends(self.folder.path()).await
     }
 
     /// Makes every write to a file fail, or no more; for a server that was

@@ -133,7 +133,13 @@ fn one_file_reads_the_clock_and_draws_randomness() {
 
 #[test]
 fn sql_has_its_places() {
-    let allowed = ["src/log/", "src/vault/", "src/postgres", "projections/"];
+    let allowed = [
+        "src/log/",
+        "src/vault/",
+        "src/migrations/",
+        "src/postgres",
+        "projections/",
+    ];
     check(
         "expected SQL only in the log, the vault, what they share, and the read models",
         using(

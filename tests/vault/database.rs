@@ -1,5 +1,6 @@
 //! The vault in PostgreSQL: who may open it, what it survives.
 
+use grantlog::migrations::Unfit;
 use grantlog::vault::Scope;
 use support::postgres::{Cluster, Stop};
 
@@ -29,10 +30,11 @@ fn tables_are_made_only_if_that_is_wanted() {
     assert!(
         matches!(
             refused,
-            Err(VaultError::Schema {
-                found: 0,
-                expected: 1
-            })
+            Err(VaultError::Schema(Unfit::Behind {
+                applied: 0,
+                known: 1,
+                blocked: false
+            }))
         ),
         "{refused:?}"
     );
@@ -45,25 +47,25 @@ fn tables_are_made_only_if_that_is_wanted() {
 }
 
 #[test]
-fn a_newer_programs_tables_are_refused() {
+fn tables_that_a_newer_program_contracted_are_refused() {
     let fixture = Fixture::postgres();
     drop(fixture.open());
     fixture.run("INSERT INTO grantlog_vault.migrations (number) VALUES (2)");
-    let refused = fixture.open_with(&fixture.master_key);
-    assert!(
-        matches!(
-            refused,
-            Err(VaultError::Schema {
-                found: 2,
-                expected: 1
-            })
-        ),
-        "{refused:?}"
-    );
-    assert!(matches!(
+    drop(fixture.open());
+    fixture.open_read_only().expect("only expanded");
+    fixture.run("UPDATE grantlog_vault.migrations SET contracts = true WHERE number = 2");
+    let ahead = Unfit::Ahead {
+        applied: 2,
+        minimum: 2,
+        known: 1,
+    };
+    for refused in [
+        fixture.open_with(&fixture.master_key),
         fixture.open_read_only(),
-        Err(VaultError::Schema { .. })
-    ));
+    ] {
+        let refused = refused.expect_err("must be refused");
+        assert!(matches!(refused, VaultError::Schema(found) if found == ahead));
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The file itself: who may open it, what is in it, copies of it.
 
 use grantlog::keys::Algorithm;
+use grantlog::migrations::Unfit;
 use grantlog::vault::{Scope, VaultError};
 
 use super::*;
@@ -83,7 +84,7 @@ async fn a_copy_is_whole_and_opens_with_the_same_key(fixture: Fixture) {
     assert!(matches!(again, Err(VaultError::File(_))), "{again:?}");
     let keys = || MasterKeys::parse(&fixture.master_key).expect("a key");
     Vault::open_read_only(&copy, keys()).expect("opened");
-    let copied = Vault::open(&copy, keys(), at(1)).expect("opened");
+    let copied = Vault::open(&copy, keys(), false, at(1)).expect("opened");
     let read = copied
         .upstream(grant(1))
         .await
@@ -141,19 +142,32 @@ async fn read_only_reads_and_never_writes(fixture: Fixture) {
 }
 
 #[tokio::test]
-async fn a_file_of_a_newer_program_is_refused() {
+async fn a_file_that_a_newer_program_contracted_is_refused() {
     let fixture = Fixture::sqlite();
     let vault = fixture.open();
     vault.healthy().await.expect("healthy");
     drop(vault);
-    fixture
-        .sql()
-        .pragma_update(None, "user_version", 99)
-        .expect("set");
-    let refused = fixture
-        .open_with(&fixture.master_key)
-        .expect_err("must be refused");
-    assert!(matches!(refused, VaultError::Schema { found: 99, .. }));
+    let set = |version: u32| {
+        let file = fixture.sql();
+        file.pragma_update(None, "user_version", version)
+            .expect("set");
+    };
+    set(99);
+    drop(fixture.open());
+    fixture.open_read_only().expect("only expanded");
+    set(98 << 16 | 99);
+    let ahead = Unfit::Ahead {
+        applied: 99,
+        minimum: 98,
+        known: 2,
+    };
+    for refused in [
+        fixture.open_with(&fixture.master_key),
+        fixture.open_read_only(),
+    ] {
+        let refused = refused.expect_err("must be refused");
+        assert!(matches!(refused, VaultError::Schema(found) if found == ahead));
+    }
 }
 
 async fn a_failing_write_fails_alone(fixture: Fixture) {

@@ -87,7 +87,7 @@ impl Fixture {
     fn open_with(&self, keys: &str) -> Result<Vault, VaultError> {
         let keys = MasterKeys::parse(keys).expect("keys");
         match &self.place {
-            Place::Folder(_) => Vault::open(&self.path(), keys, at(0)),
+            Place::Folder(_) => Vault::open(&self.path(), keys, true, at(0)),
             Place::Database(database) => {
                 Vault::open_postgres(connect(&database.url()), keys, true, at(0))
             }

@@ -22,6 +22,7 @@ mod copy;
 mod follow;
 mod open;
 mod readers;
+mod target;
 
 use futures_util::FutureExt;
 use futures_util::future::{join3, join4, join5};
@@ -31,8 +32,9 @@ use tokio_postgres::{Client, Row as Found};
 
 pub(super) use copy::copy_to;
 pub use follow::Follower;
-pub use open::{migrations, open, open_read_only};
+pub use open::{migrate, migrations, open, open_read_only};
 pub use readers::PostgresReaders;
+pub use target::Target;
 
 use super::types::{StoreError, StoredEntry};
 use super::writer::{Backend, CommitError, Row, Settled};

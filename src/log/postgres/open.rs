@@ -2,17 +2,18 @@
 
 use super::super::Options;
 use super::super::readers::Readers;
-use super::super::types::{Migrations, OpenError, StoreError};
+use super::super::types::{OpenError, StoreError};
 use super::{PostgresBackend, PostgresReaders};
-use crate::postgres::{self, Error, Postgres};
+use crate::migrations::{Migration, Schema, postgres};
+use crate::postgres::{Error, Postgres};
 
-const SCHEMA: &str = "grantlog_log";
-const MIGRATIONS: [&str; 1] = [include_str!(
+pub(super) const SCHEMA: &str = "grantlog_log";
+const MIGRATIONS: [Migration; 1] = [Migration::expand(include_str!(
     "../../../migrations/log/postgres/0001_log.sql"
-)];
+))];
 
 /// How many connections one log uses at most: the writer's, the follower's, and those of reads.
-const CONNECTIONS: usize = 10;
+pub(super) const CONNECTIONS: usize = 10;
 
 /// Opens the log at `url` for writing, see [`Log::open_postgres`](super::super::Log::open_postgres).
 ///
@@ -20,18 +21,11 @@ const CONNECTIONS: usize = 10;
 /// See [`OpenError`].
 pub fn open(url: &str, options: Options) -> Result<(PostgresBackend, Readers), OpenError> {
     let store = Postgres::new(url, CONNECTIONS).map_err(StoreError::from)?;
-    let Migrations { applied, known } = check(&store)?;
-    if applied < known && !options.migrate {
-        return Err(OpenError::NeedsMigration { applied, known });
-    }
-    if applied < known {
-        let migrated = store.block_on(async {
-            let lease = store.lease().await?;
-            postgres::migrate(&lease, SCHEMA, &MIGRATIONS).await?;
-            lease.release();
-            Ok::<_, Error>(())
-        });
-        migrated.map_err(StoreError::from)?;
+    let schema = schema(&store)?.check_but_behind()?;
+    if options.migrate && schema.applied < schema.needed {
+        apply(&store, false)?.check()?;
+    } else {
+        schema.check()?;
     }
     let readers = Readers::Postgres(PostgresReaders::new(store.clone()));
     Ok((PostgresBackend::new(store), readers))
@@ -43,33 +37,45 @@ pub fn open(url: &str, options: Options) -> Result<(PostgresBackend, Readers), O
 /// See [`OpenError`].
 pub fn open_read_only(url: &str) -> Result<Readers, OpenError> {
     let store = Postgres::new(url, CONNECTIONS).map_err(StoreError::from)?;
-    match check(&store)? {
-        Migrations { applied, known } if applied < known => {
-            Err(OpenError::NeedsMigration { applied, known })
-        }
-        _ => Ok(Readers::Postgres(PostgresReaders::new(store))),
-    }
+    schema(&store)?.check()?;
+    Ok(Readers::Postgres(PostgresReaders::new(store)))
 }
 
 /// How far the schema of the log at `url` is; it need not exist.
 ///
 /// # Errors
-/// The server cannot be asked, or the log is newer than this program.
-pub fn migrations(url: &str) -> Result<Migrations, OpenError> {
-    check(&Postgres::new(url, 1).map_err(StoreError::from)?)
+/// The server cannot be asked.
+pub fn migrations(url: &str) -> Result<Schema, OpenError> {
+    schema(&Postgres::new(url, 1).map_err(StoreError::from)?)
 }
 
-fn check(store: &Postgres) -> Result<Migrations, OpenError> {
-    let applied = store.block_on(async {
+/// Applies what the log at `url` lacks, contractions only if `contract`; makes it where it is missing. Returns how far its
+/// schema is then.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn migrate(url: &str, contract: bool) -> Result<Schema, OpenError> {
+    let store = Postgres::new(url, 1).map_err(StoreError::from)?;
+    schema(&store)?.check_but_behind()?;
+    apply(&store, contract)
+}
+
+pub(super) fn schema(store: &Postgres) -> Result<Schema, OpenError> {
+    let found = store.block_on(async {
         let lease = store.lease().await?;
-        let applied = postgres::applied(&lease, SCHEMA).await?;
+        let found = postgres::schema(&lease, SCHEMA, &MIGRATIONS).await?;
         lease.release();
-        Ok::<_, Error>(applied)
+        Ok::<_, Error>(found)
     });
-    let applied = applied.map_err(StoreError::from)?;
-    let known = MIGRATIONS.len() as u32;
-    if applied > known {
-        return Err(OpenError::TooNew { applied, known });
-    }
-    Ok(Migrations { applied, known })
+    Ok(found.map_err(StoreError::from)?)
+}
+
+pub(super) fn apply(store: &Postgres, contract: bool) -> Result<Schema, OpenError> {
+    let migrated = store.block_on(async {
+        let lease = store.lease().await?;
+        let migrated = postgres::migrate(&lease, SCHEMA, &MIGRATIONS, contract).await?;
+        lease.release();
+        Ok::<_, Error>(migrated)
+    });
+    Ok(migrated.map_err(StoreError::from)?)
 }

@@ -1,0 +1,191 @@
+//! Stores of several versions, and nodes of several versions on one store.
+
+use std::fs;
+use std::path::Path;
+
+use grantlog::migrations::Migration;
+use grantlog::migrations::postgres::migrate;
+use grantlog::postgres::Postgres;
+use serde_json::{Value, json};
+use support::postgres::Database;
+use support::{Server, Tokens};
+
+use super::rig::Rig;
+use super::{Ended, Run, folder, new_master_key};
+
+/// What a newer program might do to the log.
+const NEWER: [Migration; 3] = [
+    Migration::expand(""),
+    Migration::expand("ALTER TABLE grantlog_log.entries ADD COLUMN later text"),
+    Migration::contract(""),
+];
+
+/// The state of each store, whether or not the command ended well.
+fn states(ended: &Ended) -> Vec<(String, u64, u64, String)> {
+    let document: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    let stores = document["stores"].as_array().expect("stores");
+    let text = |row: &Value, name: &str| row[name].as_str().expect("text").to_owned();
+    let count = |row: &Value, name: &str| row[name].as_u64().expect("a number");
+    let row = |row| {
+        let (applied, known) = (count(row, "applied"), count(row, "known"));
+        (text(row, "store"), applied, known, text(row, "state"))
+    };
+    stores.iter().map(row).collect()
+}
+
+fn store(name: &str, applied: u64, known: u64, state: &str) -> (String, u64, u64, String) {
+    (name.to_owned(), applied, known, state.to_owned())
+}
+
+/// `grantlog migrate …` on a folder, or on a database.
+fn run(arguments: &[&str], at: &Path, database: Option<(&Database, &str)>) -> Ended {
+    let run = Run::new(&[&["migrate"], arguments, &["--json"]].concat()).inside(at);
+    match database {
+        Some((database, key)) => run.on(database, key).end(),
+        None => run.with("GRANTLOG_STORE__MIGRATE", "false").end(),
+    }
+}
+
+#[test]
+fn what_is_missing_is_told_and_made() {
+    let folder = folder();
+    let database = Database::create();
+    let key = new_master_key();
+    for (place, vaults) in [(None, 2), (Some((&database, key.as_str())), 1)] {
+        let status = run(&["status"], folder.path(), place);
+        assert_eq!(status.code, Some(6), "{status:?}");
+        let pending = format!("{vaults} pending");
+        let missing = [
+            store("log", 0, 1, "1 pending"),
+            store("vault", 0, vaults, &pending),
+        ];
+        assert_eq!(states(&status), missing);
+        assert!(
+            status
+                .stderr
+                .contains("0 of 1 migrations: run `grantlog migrate up`"),
+            "{status:?}"
+        );
+        assert!(!folder.path().join("grantlog-data/log.db").exists() || place.is_some());
+        for arguments in [&["up"][..], &["up"], &["up", "--contract"], &["status"]] {
+            let ended = run(arguments, folder.path(), place);
+            assert_eq!(
+                (ended.code, ended.stderr.as_str()),
+                (Some(0), ""),
+                "{ended:?}"
+            );
+            let made = [
+                store("log", 1, 1, "up to date"),
+                store("vault", vaults, vaults, "up to date"),
+            ];
+            assert_eq!(states(&ended), made);
+        }
+    }
+    let lines = Run::new(&["migrate", "status"]).inside(folder.path()).end();
+    assert_eq!(
+        lines.prints(),
+        "log\t1\t1\tup to date\nvault\t2\t2\tup to date\n"
+    );
+}
+
+/// Version 0.1.0 kept a vault with one migration.
+#[tokio::test]
+async fn an_older_embedded_store_waits_until_it_may_be_migrated() {
+    let mut server = Server::setup()
+        .env("GRANTLOG_STORE__MIGRATE", "true")
+        .start()
+        .await;
+    server.stop().await;
+    let data = server.folder().join("data");
+    let vault = rusqlite::Connection::open(data.join("vault.db")).expect("opened");
+    let older = "DROP TABLE cache_version; DROP INDEX data_key_by_erasure; PRAGMA user_version = 1;
+        ALTER TABLE data_key DROP COLUMN destroyed_in; ALTER TABLE upstream_token DROP COLUMN claimed_until";
+    vault.execute_batch(older).expect("changed");
+    drop(vault);
+    server.set_env("GRANTLOG_STORE__MIGRATE", "false");
+    let before = fs::read(data.join("vault.db")).expect("read");
+    let refused = server.refused_again().await;
+    assert_eq!(refused.status.code(), Some(6));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        said.contains("1 of 2 migrations: run `grantlog migrate up`"),
+        "{said}"
+    );
+    let data = data.to_str().expect("text");
+    let status = Run::new(&["migrate", "status", "--json", "--data", data]).end();
+    assert_eq!(status.code, Some(6), "{status:?}");
+    let expected = [
+        store("log", 1, 1, "up to date"),
+        store("vault", 1, 2, "1 pending"),
+    ];
+    assert_eq!(states(&status), expected);
+    assert_eq!(
+        fs::read(format!("{data}/vault.db")).expect("read"),
+        before,
+        "asking changes nothing"
+    );
+    Run::new(&["migrate", "up", "--data", data]).end().prints();
+    server.start_again().await;
+    // Beside a server that has the store, where there is nothing to do.
+    let up = Run::new(&["migrate", "up", "--json", "--data", data]).end();
+    assert_eq!(up.code, Some(0), "{up:?}");
+}
+
+/// Two nodes of this version; a newer program expands while they serve, and contracts before the last has gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_serve_while_a_newer_program_migrates() {
+    let database = Database::create();
+    let key = new_master_key();
+    let setup = Server::setup()
+        .env("GRANTLOG_STORE__DATABASE_URL", &database.url())
+        .env("GRANTLOG_KEYS__MASTER_KEY", &key);
+    let mut rig = Rig::on(setup, json!({"oauth_proxy_require_consent": false})).await;
+    let client = rig.client().await;
+    let mut newest = rig.log_in(&client).await;
+    let store_of_newer = Postgres::new(&database.url(), 1).expect("a URL");
+    let lease = store_of_newer.lease().await.expect("a connection");
+    let expanding = tokio::spawn(async move {
+        let expanded = migrate(&lease, "grantlog_log", &NEWER, false).await;
+        (lease, expanded)
+    });
+    for _ in 0..20 {
+        newest = Tokens::of(&client.refresh(&newest.refresh).await.expect(200));
+    }
+    let (lease, expanded) = expanding.await.expect("joined");
+    assert_eq!(expanded.expect("expanded").applied, 2);
+    newest = Tokens::of(&client.refresh(&newest.refresh).await.expect(200));
+
+    // The older program starts anew on it, and says what it sees.
+    rig.server.stop().await;
+    rig.server.start_again().await;
+    newest = Tokens::of(&client.refresh(&newest.refresh).await.expect(200));
+    assert!(rig.admits(&newest.access).await);
+    let place = Some((&database, key.as_str()));
+    for arguments in ["status", "up"] {
+        let ended = run(&[arguments], rig.server.folder(), place);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let newer = "expanded by a newer program, which this one may use";
+        assert_eq!(states(&ended)[0], store("log", 2, 1, newer));
+    }
+    // It would leave out what it does not know.
+    let backup = Run::new(&["backup", "copy"]).inside(rig.server.folder());
+    backup.on(&database, &key).end().fails(6, "a newer program");
+    assert!(!rig.server.folder().join("copy").exists());
+
+    let contracted = migrate(&lease, "grantlog_log", &NEWER, true).await;
+    assert_eq!(contracted.expect("contracted").applied, 3);
+    rig.server.stop().await;
+    let refused = rig.server.refused_again().await;
+    assert_eq!(refused.status.code(), Some(6));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        said.contains("needs a program that knows 3, this one knows 1"),
+        "{said}"
+    );
+    let status = run(&["status"], rig.server.folder(), place);
+    assert_eq!(status.code, Some(6), "{status:?}");
+    assert_eq!(
+        states(&status)[0],
+        store("log", 3, 1, "needs a newer program")
+    );
+}

@@ -1,0 +1,160 @@
+//! Programs of several versions on one log: expanding stops nobody, contracting stops those who do not know it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use grantlog::log::{Log, OpenError, Options};
+use grantlog::migrations::postgres::{migrate, schema};
+use grantlog::migrations::{Migration, Unfit};
+use grantlog::postgres::Postgres;
+use support::postgres::Database;
+
+use super::{MIGRATE, STORES, Store, append, read_all, url};
+
+/// What a newer program might do to the log: the first is as it is here, by number.
+const NEWER: [Migration; 3] = [
+    Migration::expand(""),
+    Migration::expand("ALTER TABLE grantlog_log.entries ADD COLUMN later text"),
+    Migration::contract("ALTER TABLE grantlog_log.log_head DROP COLUMN settled"),
+];
+
+impl Store {
+    /// Plays a newer program that expands.
+    fn expand(self, at: &Path) {
+        match self {
+            Self::Sqlite => {
+                let file = rusqlite::Connection::open(at.join("log.db")).unwrap();
+                let newer = "ALTER TABLE entries ADD COLUMN later TEXT; PRAGMA user_version = 2";
+                file.execute_batch(newer).unwrap();
+            }
+            Self::Postgres => {
+                let store = Postgres::new(&url(at), 1).unwrap();
+                let lease = store.block_on(store.lease()).unwrap();
+                let migrated = migrate(&lease, "grantlog_log", &NEWER, false);
+                assert_eq!(store.block_on(migrated).unwrap().applied, 2);
+            }
+        }
+    }
+
+    /// Plays a newer program that contracts.
+    fn contract(self, at: &Path) {
+        match self {
+            Self::Sqlite => {
+                let file = rusqlite::Connection::open(at.join("log.db")).unwrap();
+                let version = 3 << 16 | 3;
+                file.pragma_update(None, "user_version", version).unwrap();
+            }
+            Self::Postgres => {
+                let store = Postgres::new(&url(at), 1).unwrap();
+                let lease = store.block_on(store.lease()).unwrap();
+                let migrated = migrate(&lease, "grantlog_log", &NEWER, true);
+                assert_eq!(store.block_on(migrated).unwrap().applied, 3);
+            }
+        }
+    }
+
+    fn open_read_only(self, at: &Path) -> Result<Log, OpenError> {
+        match self {
+            Self::Sqlite => Log::open_read_only(at),
+            Self::Postgres => Log::open_postgres_read_only(&url(at)),
+        }
+    }
+
+    fn try_open(self, at: &Path, options: Options) -> Result<Log, OpenError> {
+        match self {
+            Self::Sqlite => Log::open(at, options),
+            Self::Postgres => Log::open_postgres(&url(at), options),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_older_program_goes_on_until_a_newer_one_contracts() {
+    let never = Options { migrate: false };
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let log = store.open(dir.path());
+        log.append(append("s", 0, &["before"])).await.unwrap();
+        log.close().await;
+        drop(log);
+        store.expand(dir.path());
+        for (n, options) in (1..).zip([MIGRATE, never]) {
+            let log = store.try_open(dir.path(), options).unwrap();
+            log.append(append("s", n, &["after"])).await.unwrap();
+            assert_eq!(read_all(&log).await.len() as u64, n + 1);
+            log.close().await;
+        }
+        assert_eq!(store.open_read_only(dir.path()).unwrap().head(), 3);
+
+        store.contract(dir.path());
+        for refused in [
+            store.try_open(dir.path(), MIGRATE),
+            store.try_open(dir.path(), never),
+            store.open_read_only(dir.path()),
+        ] {
+            let ahead = Unfit::Ahead {
+                applied: 3,
+                minimum: 3,
+                known: 1,
+            };
+            assert!(matches!(refused, Err(OpenError::Schema(found)) if found == ahead));
+        }
+    }
+}
+
+/// A node that runs has read the schema once; a newer program expands, and waits for a reader that is slow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nodes_append_and_read_while_a_newer_program_expands() {
+    let database = Database::create();
+    let nodes = [(); 2].map(|()| Log::open_postgres(&database.url(), MIGRATE).unwrap());
+    nodes[0].append(append("s", 0, &["e"])).await.unwrap();
+    let store = Postgres::new(&database.url(), 2).unwrap();
+    let slow = store.lease().await.unwrap();
+    let read = "BEGIN; SELECT count(*) FROM grantlog_log.entries";
+    slow.batch_execute(read).await.unwrap();
+    let newer = store.lease().await.unwrap();
+    let expanding = tokio::spawn(async move {
+        let first = migrate(&newer, "grantlog_log", &NEWER, false)
+            .await
+            .unwrap();
+        (newer, first)
+    });
+    let waits = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'ALTER TABLE%later%'";
+    let mut appended = 1;
+    for _ in 0..3 {
+        // Each time the migration has got in line, and everybody else behind it.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while database.run(waits) != "1" {
+            assert!(Instant::now() < deadline, "the migration does not wait");
+        }
+        for node in &nodes {
+            node.append(append("s", appended, &["e"])).await.unwrap();
+            appended += 1;
+            assert_eq!(node.read_stream("s").await.unwrap().len() as u64, appended);
+        }
+    }
+    assert!(!expanding.is_finished());
+    slow.batch_execute("COMMIT").await.unwrap();
+    let (newer, expanded) = expanding.await.unwrap();
+    assert_eq!(
+        (expanded.applied, expanded.known, expanded.needed),
+        (2, 3, 2)
+    );
+    for node in &nodes {
+        node.append(append("s", appended, &["e"])).await.unwrap();
+        appended += 1;
+        assert_eq!(read_all(node).await.len() as u64, appended);
+    }
+    // The nodes are replaced, the last of them goes, and only then is contracted.
+    let contracted = migrate(&newer, "grantlog_log", &NEWER, true).await.unwrap();
+    assert_eq!(contracted.check(), Ok(contracted));
+    assert_eq!((contracted.applied, contracted.known), (3, 3));
+    let older = schema(&newer, "grantlog_log", &NEWER[..2]).await.unwrap();
+    let ahead = Unfit::Ahead {
+        applied: 3,
+        minimum: 3,
+        known: 2,
+    };
+    assert_eq!(older.check(), Err(ahead));
+}
