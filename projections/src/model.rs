@@ -90,7 +90,7 @@ impl ReadModel {
     pub fn open(path: &Path) -> Result<Self, ReadModelError> {
         Self::with(
             path,
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;",
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 4000;",
         )
     }
 

@@ -185,6 +185,28 @@ impl App {
         Ok(self.read::<A>(&A::stream(id)).await?.state)
     }
 
+    /// The state of an aggregate as no other node has moved it on: a reason to proceed where the cached state of a node among
+    /// several is none.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub async fn current<A: Stored>(&self, id: A::Id) -> Result<Arc<A>, Unavailable> {
+        if self.log.is_shared() {
+            self.fresh::<A>(id).await
+        } else {
+            self.state::<A>(id).await
+        }
+    }
+
+    /// Takes note that an id was just drawn: nobody needs to look for its stream. The first append proves it.
+    pub fn drawn<A: Stored>(&self, id: A::Id) {
+        let empty = Slot {
+            state: Arc::new(A::default()),
+            version: 0,
+        };
+        A::cache(&self.streams).insert(&A::stream(id), &Arc::new(Mutex::new(empty)));
+    }
+
     /// Records a fact that belongs to no aggregate, in a stream of its own, `<kind>-<uuid>`.
     ///
     /// # Errors

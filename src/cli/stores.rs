@@ -197,6 +197,10 @@ pub async fn verify(config: &Config) -> Result<Report, Failure> {
             "BROKEN at position {position}: {reason}. {position} entries before it are valid. \
              Stop the server, keep a copy of the data folder as evidence, restore the last backup"
         ))),
+        Err(error @ Broken::Index) => Err(Failure::Integrity(format!(
+            "BROKEN: {error}; every entry itself is valid. Stop the server and keep a copy of the \
+             data folder as evidence"
+        ))),
         Err(error @ Broken::Unreadable(_)) => Err(unavailable(&error)),
     }
 }

@@ -5,10 +5,11 @@
 
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::http::error::OAuthError;
+use crate::http::form::Posted;
 use crate::http::request::Caller;
 use crate::http::{Shared, metadata as server_metadata, register as registration, token as tokens};
 
@@ -38,11 +39,10 @@ pub(super) async fn authorize(State(shared): State<Shared>, RawQuery(query): Raw
 pub(super) async fn token(
     State(shared): State<Shared>,
     caller: Caller,
-    headers: HeaderMap,
-    body: Bytes,
+    posted: Posted,
 ) -> Response {
     let proxy = default_proxy(&shared);
-    tokens::token(State(shared), proxy, caller, headers, body).await
+    tokens::token(State(shared), proxy, caller, posted).await
 }
 
 /// `POST /register`

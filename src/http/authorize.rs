@@ -12,7 +12,7 @@ use domain::authorization::{
     AuthorizationParameters, AuthorizationRequest, Offer, Prompt, Rule, Target, Unanswerable,
 };
 use domain::client::Client;
-use domain::grant::{Consent, Requested};
+use domain::grant::{Consent, Grant, Requested};
 use domain::id::{GrantId, ProviderId};
 use domain::secret::SecretHash;
 use domain::{Timestamp, event::Correlation};
@@ -271,6 +271,7 @@ pub(super) async fn to_provider(
     mut transaction: Transaction,
     context: &Context,
 ) -> Response {
+    shared.app.drawn::<Grant>(transaction.grant_id);
     let secret = Secret::for_browser();
     transaction.browser = secret.hash();
     transaction.step_at = context.now;

@@ -197,7 +197,7 @@ async fn authorize(
     context: &Context,
 ) -> Result<(), ExecuteError<Rule>> {
     let client_id = transaction.request.client_id;
-    let client = shared.app.fresh::<Client>(client_id).await?;
+    let client = shared.app.current::<Client>(client_id).await?;
     let Some(registration) = client.registration() else {
         return Err(ExecuteError::Refused(Rule::ClientMismatch));
     };

@@ -1,8 +1,28 @@
 //! Parameters of OAuth requests (RFC 6749 §3.1, §3.2): each at most once, empty means absent.
 
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 
 use super::error::OAuthError;
+
+/// A request that a client posted, taken apart without copying it.
+pub struct Posted {
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, read to the end.
+    pub body: Bytes,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Posted {
+    type Rejection = <Bytes as FromRequest<S>>::Rejection;
+
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        let headers = std::mem::take(request.headers_mut());
+        let body = Bytes::from_request(request, state).await?;
+        Ok(Self { headers, body })
+    }
+}
 
 /// The parameters of a form-encoded body.
 #[derive(Debug)]

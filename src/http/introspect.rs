@@ -3,9 +3,7 @@
 //! Everybody else, and everything that is not live, gets `{"active":false}` and nothing more.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use domain::Timestamp;
 use domain::grant::Grant;
@@ -16,7 +14,7 @@ use serde::Serialize;
 use super::Shared;
 use super::client_authentication::authenticate;
 use super::error::{Code, OAuthError, no_store};
-use super::form::Form;
+use super::form::{Form, Posted};
 use super::request::Caller;
 use super::revoke::verified;
 use crate::app::ProxyTerms;
@@ -28,8 +26,7 @@ pub async fn introspect(
     State(shared): State<Shared>,
     Path(proxy): Path<String>,
     Caller(context): Caller,
-    headers: HeaderMap,
-    body: Bytes,
+    Posted { headers, body }: Posted,
 ) -> Response {
     let outcome = async {
         let terms = shared.proxy(&proxy).await?;

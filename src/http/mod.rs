@@ -10,7 +10,7 @@ mod client_authentication;
 mod consent;
 mod cookies;
 pub mod error;
-mod form;
+pub(crate) mod form;
 mod introspect;
 pub(crate) mod metadata;
 mod pages;

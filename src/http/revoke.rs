@@ -1,9 +1,8 @@
 //! Token revocation (RFC 7009). Whichever token is given up, the whole grant ends: an access
 //! token alone could be renewed by its refresh token, and who gives one up wants neither.
 
-use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::entry::Actor;
 use domain::grant::{Command, Grant, Rule};
@@ -12,7 +11,7 @@ use domain::id::GrantId;
 use super::Shared;
 use super::client_authentication::authenticate;
 use super::error::{OAuthError, no_store};
-use super::form::Form;
+use super::form::{Form, Posted};
 use super::request::Caller;
 use crate::app::{ExecuteError, Unavailable};
 use crate::tokens::access;
@@ -23,8 +22,7 @@ pub async fn revoke(
     State(shared): State<Shared>,
     Path(proxy): Path<String>,
     Caller(context): Caller,
-    headers: HeaderMap,
-    body: Bytes,
+    Posted { headers, body }: Posted,
 ) -> Response {
     let outcome = async {
         let terms = shared.proxy(&proxy).await?;

@@ -108,7 +108,7 @@ impl Parts {
         if keys.in_use(alg, context.now).is_some() {
             return Ok(());
         }
-        self.app.ensure_signing_keys(context).await
+        Box::pin(self.app.ensure_signing_keys(context)).await
     }
 
     /// Verifies an access token; a signing key that this node does not know yet may be another's

@@ -6,9 +6,8 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::client::metadata::GrantType;
 use domain::entry::Actor;
@@ -22,7 +21,7 @@ use serde::Serialize;
 use super::Shared;
 use super::client_authentication::{AuthenticatedClient, authenticate};
 use super::error::{Code, OAuthError, no_store};
-use super::form::Form;
+use super::form::{Form, Posted};
 use super::request::Caller;
 use super::revoke::verified;
 use crate::app::{Context, ProxyTerms};
@@ -38,8 +37,7 @@ pub async fn token(
     State(shared): State<Shared>,
     Path(proxy): Path<String>,
     Caller(context): Caller,
-    headers: HeaderMap,
-    body: Bytes,
+    Posted { headers, body }: Posted,
 ) -> Response {
     let outcome = async {
         let terms = shared.proxy(&proxy).await?;

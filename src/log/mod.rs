@@ -33,6 +33,7 @@ pub mod postgres;
 mod queue;
 mod readers;
 mod sqlite;
+mod stream_index;
 mod types;
 mod writer;
 
@@ -50,6 +51,7 @@ pub use postgres::{PostgresBackend, open as open_postgres};
 pub use queue::{Pending, QUEUE_LIMIT};
 pub use readers::Readers;
 pub use sqlite::SqliteBackend;
+pub use stream_index::Agreement;
 pub use types::{
     Append, AppendError, Appended, BackupError, MAX_ENTRY_BYTES, NewEntry, OpenError, ReadError,
     StoreError, StoredEntry,
@@ -254,6 +256,15 @@ impl Log {
             .read_after_blocking(from, limit, self.head())?;
         self.seen(&entries);
         Ok(entries)
+    }
+
+    /// What the index of the streams says, to be compared with the entries one after another; absent where the store itself
+    /// answers for its index. Blocks.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn agreement_blocking(&self) -> Result<Option<Agreement>, ReadError> {
+        self.0.readers.agreement()
     }
 
     /// Returns once there is an entry at `position`, that is once [`Log::head`] is past it.

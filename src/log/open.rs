@@ -19,9 +19,13 @@ pub(super) const FILE: &str = "log.db";
 const LOCK: &str = "log.lock";
 /// Where it is said that the log has gone into a database.
 const MOVED: &str = "moved.txt";
-const MIGRATIONS: [Migration; 1] = [Migration::expand(include_str!(
-    "../../migrations/log/sqlite/0001_log.sql"
-))];
+const MIGRATIONS: [Migration; 3] = [
+    Migration::expand(include_str!("../../migrations/log/sqlite/0001_log.sql")),
+    Migration::expand(include_str!("../../migrations/log/sqlite/0002_streams.sql")),
+    Migration::contract(include_str!(
+        "../../migrations/log/sqlite/0003_entries_without_index.sql"
+    )),
+];
 const APPLICATION_ID: i32 = 0x4772_6c67;
 
 /// A strange process at the file (a backup, a curious shell) is waited for this long.
@@ -49,9 +53,9 @@ pub fn open(dir: &Path, options: Options) -> Result<(SqliteBackend, Readers), Op
     sqlite::migrate(&mut connection, &MIGRATIONS, false)
         .map_err(StoreError::from)?
         .check()?;
-    let backend = SqliteBackend::new(connection, &path, lock);
-    let readers = Readers::Sqlite(Arc::new(SqliteReaders::new(path, false)));
-    Ok((backend, readers))
+    let backend = SqliteBackend::new(connection, &path, lock)?;
+    let readers = SqliteReaders::beside(&backend, path);
+    Ok((backend, Readers::Sqlite(Arc::new(readers))))
 }
 
 /// Opens the log at `path` for reading, see [`Log::open_read_only`](super::Log::open_read_only).

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Transaction};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction};
 use tokio::sync::{Semaphore, watch};
 
 use super::open::keep_plans;
 use super::postgres::{self, Follower, PostgresReaders};
-use super::sqlite::unsigned;
+use super::sqlite::{SqliteBackend, unsigned};
+use super::stream_index::{self, Agreement, Recent};
 use super::types::{BackupError, ReadError, StoreError, StoredEntry};
 
 /// How many reads of tasks run at once, and how many connections are kept.
@@ -27,6 +28,8 @@ pub enum Readers {
     Postgres(PostgresReaders),
 }
 
+// What waits for a server is boxed: every future that may read the log would be as large otherwise, and those of requests are
+// moved several times.
 impl Readers {
     pub(super) fn head(&self) -> Result<u64, ReadError> {
         match self {
@@ -39,7 +42,7 @@ impl Readers {
     pub(super) async fn shared_head(&self) -> Result<Option<u64>, ReadError> {
         match self {
             Self::Sqlite(_) => Ok(None),
-            Self::Postgres(readers) => Ok(Some(readers.head().await?)),
+            Self::Postgres(readers) => Ok(Some(Box::pin(readers.head()).await?)),
         }
     }
 
@@ -51,7 +54,7 @@ impl Readers {
                     .run(move |readers| readers.read_stream(&stream))
                     .await
             }
-            Self::Postgres(readers) => readers.read_stream(stream).await,
+            Self::Postgres(readers) => Box::pin(readers.read_stream(stream)).await,
         }
     }
 
@@ -68,7 +71,7 @@ impl Readers {
                     .run(move |readers| readers.read_after(from, limit))
                     .await
             }
-            Self::Postgres(readers) => readers.read_after(from, limit, known).await,
+            Self::Postgres(readers) => Box::pin(readers.read_after(from, limit, known)).await,
         }
     }
 
@@ -88,6 +91,14 @@ impl Readers {
         match self {
             Self::Sqlite(readers) => readers.read_after(from, limit),
             Self::Postgres(readers) => readers.block_on(readers.read_after(from, limit, known)),
+        }
+    }
+
+    /// What the index of the streams says, to be compared with the entries; absent where the store answers for it.
+    pub(super) fn agreement(&self) -> Result<Option<Agreement>, ReadError> {
+        match self {
+            Self::Sqlite(readers) => readers.agreement().map(Some),
+            Self::Postgres(_) => Ok(None),
         }
     }
 
@@ -131,6 +142,8 @@ pub struct SqliteReaders {
     path: PathBuf,
     /// The file cannot change, and so needs neither WAL nor locks.
     still: bool,
+    /// Where the newest entries of each stream are, if this process writes them.
+    recent: Option<Arc<Recent>>,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
 }
@@ -140,8 +153,17 @@ impl SqliteReaders {
         Self {
             path,
             still,
+            recent: None,
             idle: Mutex::default(),
             permits: Arc::new(Semaphore::new(CONNECTIONS)),
+        }
+    }
+
+    /// Readers of what `backend` writes.
+    pub(super) fn beside(backend: &SqliteBackend, path: PathBuf) -> Self {
+        Self {
+            recent: Some(backend.recent()),
+            ..Self::new(path, false)
         }
     }
 
@@ -177,22 +199,31 @@ impl SqliteReaders {
 
     /// All entries of one stream.
     pub(super) fn read_stream(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
+        // Before the snapshot: what is not recent any more by then is in the index.
+        let recent = self.recent.as_ref().map(|recent| recent.of(stream));
         self.with(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT position, stream, version, entry, sealed FROM entries WHERE stream = ?1 ORDER BY version",
+            let tx = connection.unchecked_transaction()?;
+            let positions = stream_index::positions(&tx, stream, recent)?;
+            let mut statement = tx.prepare_cached(
+                "SELECT position, stream, version, entry, sealed FROM entries WHERE position = ?1",
             )?;
-            let mut entries: Vec<StoredEntry> = Vec::new();
-            for entry in statement.query_map([stream], stored_entry)? {
-                let entry = entry?;
-                let expected = entries.len() as u64;
-                if entry.version != expected {
-                    let found = entry.version;
-                    return Err(ReadError::Corrupt {
-                        position: Some(entry.position),
-                        detail: format!("{stream} goes on with version {found}, expected {expected}"),
-                    });
+            let mut entries = Vec::with_capacity(positions.len());
+            for (version, position) in (0..).zip(positions) {
+                // At most the head, which SQLite holds as an i64.
+                let entry = statement
+                    .query_row([position as i64], stored_entry)
+                    .optional()?;
+                match entry {
+                    Some(entry) if entry.version == version && entry.stream == stream => {
+                        entries.push(entry);
+                    }
+                    _ => {
+                        return Err(ReadError::Corrupt {
+                            position: Some(position),
+                            detail: format!("this is not entry {version} of {stream}"),
+                        });
+                    }
                 }
-                entries.push(entry);
             }
             Ok(entries)
         })
@@ -214,6 +245,10 @@ impl SqliteReaders {
             }
             Ok(entries)
         })
+    }
+
+    fn agreement(&self) -> Result<Agreement, ReadError> {
+        self.with(|connection| Agreement::with(&*connection.unchecked_transaction()?))
     }
 
     /// Writes a consistent copy to `to`.

@@ -9,17 +9,20 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::open::connect;
 use super::readers::stored_entry;
+use super::stream_index::{Recent, StreamIndex};
 use super::types::StoreError;
 use super::writer::{Backend, CommitError, Row, Settled};
 
 /// The writer's connection to the embedded store, and its right to be the only one.
 pub struct SqliteBackend {
     connection: Option<Connection>,
+    index: StreamIndex,
     path: PathBuf,
     /// Released last, by closing.
     _lock: File,
@@ -27,12 +30,22 @@ pub struct SqliteBackend {
 
 impl SqliteBackend {
     /// Takes over the writing end of the log at `path`, with its lock.
-    pub(super) fn new(connection: Connection, path: &Path, lock: File) -> Self {
-        Self {
+    pub(super) fn new(
+        mut connection: Connection,
+        path: &Path,
+        lock: File,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            index: StreamIndex::load(&mut connection)?,
             connection: Some(connection),
             path: path.to_owned(),
             _lock: lock,
-        }
+        })
+    }
+
+    /// Where the newest entries are, for readers in this process.
+    pub(super) fn recent(&self) -> Arc<Recent> {
+        self.index.recent()
     }
 
     /// The connection to begin with, a new one after a failure; never a new file in the place of one that has gone.
@@ -51,7 +64,7 @@ impl SqliteBackend {
     /// The connection of the transaction that has begun.
     fn transaction(&self) -> Result<&Connection, StoreError> {
         let begun = self.connection.as_ref();
-        begun.ok_or_else(|| StoreError::new("no transaction has begun"))
+        begun.ok_or_else(not_begun)
     }
 }
 
@@ -63,18 +76,16 @@ impl Backend for SqliteBackend {
     }
 
     fn versions(&mut self, streams: &[&str]) -> Result<Vec<u64>, StoreError> {
-        let mut statement = self.transaction()?.prepare_cached(
-            "SELECT coalesce(max(version) + 1, 0) FROM entries WHERE stream = ?1",
-        )?;
-        let mut versions = Vec::with_capacity(streams.len());
-        for stream in streams {
-            versions.push(statement.query_row([stream], |row| unsigned(row, 0))?);
-        }
-        Ok(versions)
+        let connection = self.transaction()?;
+        let versions = streams
+            .iter()
+            .map(|stream| self.index.version(connection, stream));
+        versions.collect()
     }
 
     fn insert(&mut self, rows: &[Row<'_>]) -> Result<(), StoreError> {
-        let connection = self.transaction()?;
+        let begun = self.connection.as_ref();
+        let connection = begun.ok_or_else(not_begun)?;
         let mut insert =
             connection.prepare_cached(
             "INSERT INTO entries (position, stream, version, entry, sealed) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -86,7 +97,7 @@ impl Backend for SqliteBackend {
         connection
             .prepare_cached("UPDATE log_head SET next = next + ?1")?
             .execute([signed(rows.len() as u64)?])?;
-        Ok(())
+        self.index.add(connection, rows)
     }
 
     fn commit(&mut self) -> Result<(), CommitError> {
@@ -94,6 +105,9 @@ impl Backend for SqliteBackend {
         let committed = connection
             .prepare_cached("COMMIT")
             .and_then(|mut commit| commit.execute([]));
+        if committed.is_ok() {
+            self.index.committed();
+        }
         committed.map(drop).map_err(|error| {
             // These are said before the frame that commits is complete; a failed sync is not among them.
             let before = matches!(
@@ -111,6 +125,7 @@ impl Backend for SqliteBackend {
     }
 
     fn abandon(&mut self) {
+        self.index.abandoned();
         let Some(connection) = &self.connection else {
             return;
         };
@@ -122,9 +137,9 @@ impl Backend for SqliteBackend {
 
     fn settle(&mut self, from: u64, count: usize) -> Result<Settled, StoreError> {
         self.connection = None;
-        let tx = self
-            .open()?
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        self.open()?;
+        let connection = self.connection.as_mut().ok_or_else(not_begun)?;
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let head = head(&tx)?;
         let entries = tx
             .prepare_cached(
@@ -135,18 +150,24 @@ impl Backend for SqliteBackend {
             .collect::<Result<_, _>>()?;
         tx.execute("UPDATE log_head SET settled = settled + 1", [])?;
         tx.commit()?;
+        self.index.reload(connection)?;
         Ok(Settled { head, entries })
     }
 }
 
-/// Folds the WAL away, so that a log at rest is one file.
+/// Completes the index and folds the WAL away, so that a log at rest is one file where every stream is found at once.
 impl Drop for SqliteBackend {
     fn drop(&mut self) {
-        if let Some(connection) = &self.connection {
+        if let Some(connection) = &mut self.connection {
             // A reader may be in the way, and nothing depends on it.
+            let _ = self.index.write_all(connection);
             let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
         }
     }
+}
+
+fn not_begun() -> StoreError {
+    StoreError::new("no transaction has begun")
 }
 
 /// The head row's count, which must be what the entries say.
@@ -169,7 +190,7 @@ pub(super) fn unsigned(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Resu
     u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
 }
 
-fn signed(value: u64) -> Result<i64, StoreError> {
+pub(super) fn signed(value: u64) -> Result<i64, StoreError> {
     i64::try_from(value).map_err(|_| StoreError::new("beyond the last position there can be"))
 }
 

@@ -44,6 +44,9 @@ pub enum Broken {
         /// What is wrong with it.
         reason: String,
     },
+    /// The index by which streams are found is not what the entries say.
+    #[error("the index of the streams does not agree with the entries")]
+    Index,
     /// The log cannot be read at all now, which says nothing about it.
     #[error("the log cannot be read")]
     Unreadable(#[source] ReadError),
@@ -52,10 +55,11 @@ pub enum Broken {
 const BATCH: usize = 1024;
 
 /// Reads entries from `from` up to the head and checks each: dense positions and versions (the
-/// log does), envelope and row agree, the event decodes, the commitment opens. Blocks.
+/// log does), envelope and row agree, the event decodes, the commitment opens, and, if all are
+/// read, each is found in its stream. Blocks.
 ///
 /// # Errors
-/// The first position that is not as it was written.
+/// The first position that is not as it was written, or that streams would not be found whole.
 pub fn verify(
     log: &Log,
     vault: &Vault,
@@ -63,21 +67,18 @@ pub fn verify(
     mut progress: impl FnMut(u64) -> bool,
 ) -> Result<u64, Broken> {
     let mut position = from;
+    let mut agreement = match from {
+        0 => log.agreement_blocking().map_err(|error| broken(0, error))?,
+        _ => None,
+    };
     loop {
-        let stored = log
-            .read_after_blocking(position, BATCH)
-            .map_err(|error| match error {
-                ReadError::Corrupt {
-                    position: at,
-                    detail,
-                } => Broken::Entry {
-                    position: at.unwrap_or(position),
-                    reason: detail.to_string(),
-                },
-                error @ ReadError::Unavailable(_) => Broken::Unreadable(error),
-            })?;
+        let stored = log.read_after_blocking(position, BATCH);
+        let stored = stored.map_err(|error| broken(position, error))?;
         if stored.is_empty() {
-            return Ok(position);
+            return match agreement {
+                Some(agreement) if !agreement.holds() => Err(Broken::Index),
+                _ => Ok(position),
+            };
         }
         for entry in &stored {
             let broken = |reason: String| Broken::Entry {
@@ -91,11 +92,27 @@ pub fn verify(
                     "the entry stands in another stream's place".to_owned(),
                 ));
             }
+            if let Some(agreement) = &mut agreement {
+                agreement.add(entry);
+            }
             position = entry.position + 1;
         }
         if !progress(position) {
             return Ok(position);
         }
+    }
+}
+
+fn broken(position: u64, error: ReadError) -> Broken {
+    match error {
+        ReadError::Corrupt {
+            position: at,
+            detail,
+        } => Broken::Entry {
+            position: at.unwrap_or(position),
+            reason: detail,
+        },
+        error @ ReadError::Unavailable(_) => Broken::Unreadable(error),
     }
 }
 
@@ -128,6 +145,10 @@ pub fn watch(shared: Shared) {
                 Err(Broken::Entry { position, reason }) => {
                     shared.integrity.broken.store(true, Ordering::Release);
                     tracing::error!(position, reason, "the log is not as it was written");
+                }
+                Err(error @ Broken::Index) => {
+                    shared.integrity.broken.store(true, Ordering::Release);
+                    tracing::error!(%error);
                 }
                 Err(Broken::Unreadable(error)) => tracing::warn!(%error, "the log cannot be read"),
             }

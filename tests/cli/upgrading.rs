@@ -53,19 +53,19 @@ fn what_is_missing_is_told_and_made() {
     let folder = folder();
     let database = Database::create();
     let key = new_master_key();
-    for (place, vaults) in [(None, 2), (Some((&database, key.as_str())), 1)] {
+    for (place, logs, vaults) in [(None, 3, 2), (Some((&database, key.as_str())), 1, 1)] {
         let status = run(&["status"], folder.path(), place);
         assert_eq!(status.code, Some(6), "{status:?}");
-        let pending = format!("{vaults} pending");
+        let pending = [logs, vaults].map(|known| format!("{known} pending"));
         let missing = [
-            store("log", 0, 1, "1 pending"),
-            store("vault", 0, vaults, &pending),
+            store("log", 0, logs, &pending[0]),
+            store("vault", 0, vaults, &pending[1]),
         ];
         assert_eq!(states(&status), missing);
         assert!(
-            status
-                .stderr
-                .contains("0 of 1 migrations: run `grantlog migrate up`"),
+            status.stderr.contains(&format!(
+                "0 of {logs} migrations: run `grantlog migrate up`"
+            )),
             "{status:?}"
         );
         assert!(!folder.path().join("grantlog-data/log.db").exists() || place.is_some());
@@ -77,7 +77,7 @@ fn what_is_missing_is_told_and_made() {
                 "{ended:?}"
             );
             let made = [
-                store("log", 1, 1, "up to date"),
+                store("log", logs, logs, "up to date"),
                 store("vault", vaults, vaults, "up to date"),
             ];
             assert_eq!(states(&ended), made);
@@ -86,7 +86,7 @@ fn what_is_missing_is_told_and_made() {
     let lines = Run::new(&["migrate", "status"]).inside(folder.path()).end();
     assert_eq!(
         lines.prints(),
-        "log\t1\t1\tup to date\nvault\t2\t2\tup to date\n"
+        "log\t3\t3\tup to date\nvault\t2\t2\tup to date\n"
     );
 }
 
@@ -117,7 +117,7 @@ async fn an_older_embedded_store_waits_until_it_may_be_migrated() {
     let status = Run::new(&["migrate", "status", "--json", "--data", data]).end();
     assert_eq!(status.code, Some(6), "{status:?}");
     let expected = [
-        store("log", 1, 1, "up to date"),
+        store("log", 3, 3, "up to date"),
         store("vault", 1, 2, "1 pending"),
     ];
     assert_eq!(states(&status), expected);

@@ -6,14 +6,19 @@ use grantlog::federation::{Answer, LoginFailure, Misconfigured};
 use serde_json::{Value, json};
 
 use crate::fake_provider::{Behaviour, Endpoint, FakeProvider, Fault, Request, Setup};
-use crate::{ATTEMPT, complete, federation, log_in, oidc, provider, query};
+use crate::{ATTEMPT, complete, federation, impatient, log_in, log_in_as, oidc, provider, query};
 
 /// Makes an endpoint fail in each way and expects a reason for each.
 async fn check<const N: usize>(kind: Kind, endpoint: Endpoint, faults: [(Fault, &str); N]) {
     for (fault, reason) in faults {
         let fake = FakeProvider::start().await;
         fake.behave(Behaviour::At(endpoint, fault.clone()));
-        let failure = log_in(&fake.settings(kind)).await.expect_err("no login");
+        let federation = match fault {
+            Fault::Stall | Fault::Trickle => impatient(),
+            _ => federation(),
+        };
+        let failure = log_in_as(&federation, &fake.settings(kind), &ATTEMPT).await;
+        let failure = failure.expect_err("no login");
         assert_eq!(failure.as_str(), reason, "{kind:?} {endpoint:?} {fault:?}");
         let answer = match reason {
             "upstream_unavailable" => Answer::TemporarilyUnavailable,

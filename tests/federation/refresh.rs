@@ -2,10 +2,10 @@
 
 use domain::provider::Kind;
 use grantlog::clock;
-use grantlog::federation::RefreshFailure;
+use grantlog::federation::{Federation, RefreshFailure};
 
 use crate::fake_provider::{Behaviour, Endpoint, FakeProvider, Fault, Setup};
-use crate::{federation, log_in, provider};
+use crate::{federation, impatient, log_in, provider};
 
 #[tokio::test]
 async fn a_refresh_tells_a_person_gone_from_a_provider_down() {
@@ -15,12 +15,13 @@ async fn a_refresh_tells_a_person_gone_from_a_provider_down() {
         let federation = federation();
         let login = log_in(&settings).await.expect("a login");
         let first = login.tokens.refresh_token.expect("a refresh token");
-        let refresh = async |token: &str| {
+        let impatient = impatient();
+        let refresh = async |federation: &Federation, token: &str| {
             federation
                 .refresh(&provider(&settings), token, clock::now())
                 .await
         };
-        let renewed = refresh(&first).await.expect("tokens");
+        let renewed = refresh(&federation, &first).await.expect("tokens");
         assert_ne!(*renewed.access_token, *login.tokens.access_token);
         let second = renewed.refresh_token.expect("a refresh token");
         assert_ne!(*second, *first);
@@ -48,7 +49,11 @@ async fn a_refresh_tells_a_person_gone_from_a_provider_down() {
             ),
         ] {
             fake.behave(behaviour.clone());
-            let outcome = refresh("fake-refresh-unknown").await;
+            let federation = match behaviour {
+                Behaviour::At(_, Fault::Stall) => &impatient,
+                _ => &federation,
+            };
+            let outcome = refresh(federation, "fake-refresh-unknown").await;
             assert_eq!(
                 outcome.expect_err("none"),
                 failure,
@@ -56,7 +61,9 @@ async fn a_refresh_tells_a_person_gone_from_a_provider_down() {
             );
         }
         fake.behave(Behaviour::WellBehaved);
-        refresh(&second).await.expect("nothing was spent meanwhile");
+        refresh(&federation, &second)
+            .await
+            .expect("nothing was spent meanwhile");
     }
 }
 

@@ -74,7 +74,7 @@ async fn a_schema_that_does_not_fit_is_said() {
         refused,
         Err(OpenError::Schema(Unfit::Behind {
             applied: 0,
-            known: 1,
+            known: 3,
             blocked: false
         }))
     ));
@@ -84,10 +84,10 @@ async fn a_schema_that_does_not_fit_is_said() {
         Err(OpenError::Missing(_))
     ));
     let schema = || migrations(&folder).unwrap();
-    assert_eq!((schema().applied, schema().known), (0, 1));
+    assert_eq!((schema().applied, schema().known), (0, 3));
 
     filled(&folder, 1).await;
-    assert_eq!((schema().applied, schema().known), (1, 1));
+    assert_eq!((schema().applied, schema().known), (3, 3));
     drop(Log::open(&folder, Options { migrate: false }).unwrap());
 
     for foreign in ["CREATE TABLE mine (x)", "PRAGMA application_id = 7"] {
@@ -134,7 +134,7 @@ async fn what_is_missing_is_named_by_its_position() {
         let before = log.read_after(0, first_bad as usize).await.unwrap();
         assert_eq!(before.len() as u64, first_bad);
     }
-    // Its stream has positions 0 and 7.
+    // Its stream goes on at position 7.
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path(), 10).await;
     tamper(dir.path(), "DELETE FROM entries WHERE position = 0");
@@ -144,7 +144,7 @@ async fn what_is_missing_is_named_by_its_position() {
         matches!(
             error,
             ReadError::Corrupt {
-                position: Some(7),
+                position: Some(0),
                 ..
             }
         ),

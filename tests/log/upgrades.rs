@@ -24,8 +24,11 @@ impl Store {
         match self {
             Self::Sqlite => {
                 let file = rusqlite::Connection::open(at.join("log.db")).unwrap();
-                let newer = "ALTER TABLE entries ADD COLUMN later TEXT; PRAGMA user_version = 2";
-                file.execute_batch(newer).unwrap();
+                file.execute_batch("ALTER TABLE entries ADD COLUMN later TEXT")
+                    .unwrap();
+                // The last contraction in the upper half, the number of migrations in the lower.
+                file.pragma_update(None, "user_version", 3 << 16 | 4)
+                    .unwrap();
             }
             Self::Postgres => {
                 let store = Postgres::new(&url(at), 1).unwrap();
@@ -41,8 +44,8 @@ impl Store {
         match self {
             Self::Sqlite => {
                 let file = rusqlite::Connection::open(at.join("log.db")).unwrap();
-                let version = 3 << 16 | 3;
-                file.pragma_update(None, "user_version", version).unwrap();
+                file.pragma_update(None, "user_version", 5 << 16 | 5)
+                    .unwrap();
             }
             Self::Postgres => {
                 let store = Postgres::new(&url(at), 1).unwrap();
@@ -50,6 +53,14 @@ impl Store {
                 let migrated = migrate(&lease, "grantlog_log", &NEWER, true);
                 assert_eq!(store.block_on(migrated).unwrap().applied, 3);
             }
+        }
+    }
+
+    /// How many migrations this program has.
+    fn known(self) -> u32 {
+        match self {
+            Self::Sqlite => 3,
+            Self::Postgres => 1,
         }
     }
 
@@ -92,10 +103,11 @@ async fn an_older_program_goes_on_until_a_newer_one_contracts() {
             store.try_open(dir.path(), never),
             store.open_read_only(dir.path()),
         ] {
+            let known = store.known();
             let ahead = Unfit::Ahead {
-                applied: 3,
-                minimum: 3,
-                known: 1,
+                applied: known + 2,
+                minimum: known + 2,
+                known,
             };
             assert!(matches!(refused, Err(OpenError::Schema(found)) if found == ahead));
         }
@@ -157,4 +169,47 @@ async fn nodes_append_and_read_while_a_newer_program_expands() {
         known: 2,
     };
     assert_eq!(older.check(), Err(ahead));
+}
+
+/// Version 0.1.0 kept an embedded log with one migration and found streams by an index of the entries.
+#[tokio::test]
+async fn a_log_of_the_first_version_is_taken_over_and_rewritten_only_on_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = rusqlite::Connection::open(dir.path().join("log.db")).unwrap();
+    file.execute_batch(include_str!("../../migrations/log/sqlite/0001_log.sql"))
+        .unwrap();
+    let version_1 = "PRAGMA user_version = 1;
+        INSERT INTO entries VALUES (0, 's', 0, x'61', NULL), (1, 't', 0, x'62', x'00'), (2, 's', 1, x'63', NULL);
+        UPDATE log_head SET next = 3";
+    file.execute_batch(version_1).unwrap();
+    drop(file);
+    assert!(matches!(
+        Log::open_read_only(dir.path()),
+        Err(OpenError::Schema(Unfit::Behind { applied: 1, .. }))
+    ));
+    let log = Log::open(dir.path(), MIGRATE).unwrap();
+    log.append(append("s", 2, &["d"])).await.unwrap();
+    let before = read_all(&log).await;
+    log.close().await;
+    drop(log);
+    // The first version goes on for a while, and knows nothing of `streams`.
+    let file = rusqlite::Connection::open(dir.path().join("log.db")).unwrap();
+    let version_1 =
+        "INSERT INTO entries VALUES (4, 's', 3, x'65', NULL); UPDATE log_head SET next = 5";
+    file.execute_batch(version_1).unwrap();
+    drop(file);
+    let log = Log::open(dir.path(), MIGRATE).unwrap();
+    assert_eq!(log.read_stream("s").await.unwrap().len(), 4);
+    log.append(append("s", 4, &["f"])).await.unwrap();
+    let all = read_all(&log).await;
+    assert_eq!(all[..4], before);
+    log.close().await;
+    drop(log);
+
+    let contracted = grantlog::log::migrate(dir.path(), true).unwrap();
+    assert_eq!((contracted.applied, contracted.minimum), (3, 3));
+    let log = Log::open(dir.path(), MIGRATE).unwrap();
+    assert_eq!(read_all(&log).await, all);
+    assert_eq!(log.read_stream("s").await.unwrap().len(), 5);
+    log.append(append("s", 5, &["g"])).await.unwrap();
 }
