@@ -214,7 +214,7 @@ fn step(
     if !may_fold {
         return Ok(0);
     }
-    let stored = app.log.read_after_blocking(folded, BATCH)?;
+    let stored = app.log.follow_blocking(folded, BATCH)?;
     let mut batch = Vec::with_capacity(stored.len());
     for stored in &stored {
         let recorded = decode(&app.vault, stored)?;

@@ -28,6 +28,7 @@
 //! second one is refused when it opens it), any number to one in PostgreSQL; any number may read. The log never changes or removes an entry, and has no function that could.
 
 mod carry;
+mod handover;
 mod open;
 pub mod postgres;
 mod queue;
@@ -58,6 +59,7 @@ pub use types::{
 };
 pub use writer::{Backend, CommitError, Row, Settled};
 
+use handover::Handover;
 use postgres::Follower;
 use queue::{Job, Queue};
 
@@ -86,6 +88,7 @@ struct Inner {
 
 struct WriterThread {
     queue: Arc<Queue>,
+    handover: Arc<Handover>,
     healthy: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     /// Its sender is dropped when the thread has ended and the store is closed.
@@ -152,12 +155,14 @@ impl Log {
     pub fn over(mut backend: impl Backend, readers: Readers) -> Result<Self, OpenError> {
         let (head, _) = watch::channel(backend.settle(0, 0)?.head);
         let queue = Arc::new(Queue::default());
+        let handover = Arc::new(Handover::default());
         let healthy = Arc::new(AtomicBool::new(true));
         let (ended_sender, ended) = watch::channel(());
         let writer = writer::Writer {
             backend,
             queue: Arc::clone(&queue),
             head: head.clone(),
+            handover: Arc::clone(&handover),
             healthy: Arc::clone(&healthy),
             _ended: ended_sender,
         };
@@ -172,6 +177,7 @@ impl Log {
             head,
             writer: Some(WriterThread {
                 queue,
+                handover,
                 healthy,
                 thread,
                 ended,
@@ -256,6 +262,21 @@ impl Log {
             .read_after_blocking(from, limit, self.head())?;
         self.seen(&entries);
         Ok(entries)
+    }
+
+    /// [`Log::read_after_blocking`] for the one follower of this process: the store is not asked for what this process has just
+    /// made durable. `limit` is not reached wherever that begins or ends.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn follow_blocking(&self, from: u64, limit: usize) -> Result<Vec<StoredEntry>, ReadError> {
+        if let Some(writer) = &self.0.writer {
+            let entries = writer.handover.take(from, limit);
+            if !entries.is_empty() {
+                return Ok(entries);
+            }
+        }
+        self.read_after_blocking(from, limit)
     }
 
     /// What the index of the streams says, to be compared with the entries one after another; absent where the store itself

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::handover::Handover;
 use super::queue::{Queue, Submitted, Taken};
 use super::types::{AppendError, Appended, StoreError, StoredEntry};
 
@@ -115,8 +116,10 @@ pub struct Settled {
 type Decision = Result<u64, u64>;
 
 enum Written {
-    /// Durable, or nothing to write.
-    Done(Vec<Decision>),
+    /// Durable, and the store has so many entries now.
+    Done(Vec<Decision>, u64),
+    /// Every append is in conflict with the so many entries there are.
+    Nothing(Vec<Decision>, u64),
     /// Nothing could be begun; the store is at fault.
     NotBegun(StoreError),
     /// Nothing was written; the store or one of the appends is at fault.
@@ -130,6 +133,7 @@ pub(super) struct Writer<B: Backend> {
     pub backend: B,
     pub queue: Arc<Queue>,
     pub head: watch::Sender<u64>,
+    pub handover: Arc<Handover>,
     pub healthy: Arc<AtomicBool>,
     /// Dropped last, when the backend is closed.
     pub _ended: watch::Sender<()>,
@@ -163,7 +167,11 @@ impl<B: Backend> Writer<B> {
             return self.refuse(batch, &why);
         }
         match self.write(&batch) {
-            Written::Done(decisions) => answer(batch, &decisions),
+            Written::Done(decisions, head) => self.done(batch, &decisions, head),
+            Written::Nothing(decisions, head) => {
+                self.grow(head);
+                answer(batch, &decisions);
+            }
             Written::NotBegun(why) => self.refuse(batch, &why),
             Written::Failed(why) if batch.len() == 1 => self.refuse(batch, &why),
             Written::Failed(_) => {
@@ -238,8 +246,7 @@ impl<B: Backend> Writer<B> {
         let rows = rows(batch, &decisions);
         let Some(last) = rows.last() else {
             self.backend.abandon();
-            self.grow(head);
-            return Written::Done(decisions);
+            return Written::Nothing(decisions, head);
         };
         if let Err(why) = self.backend.insert(&rows) {
             return Written::Failed(why);
@@ -248,12 +255,18 @@ impl<B: Backend> Writer<B> {
             Ok(()) => {
                 metrics::counter!("grantlog_store_transactions_total", "store" => "log")
                     .increment(1);
-                self.advance(last.position + 1);
-                Written::Done(decisions)
+                Written::Done(decisions, last.position + 1)
             }
             Err(CommitError::NotWritten(why)) => Written::Failed(why),
             Err(CommitError::Unknown(why)) => Written::InDoubt(decisions, why),
         }
+    }
+
+    /// Hands durable entries over before anybody hears of them, and answers.
+    fn done(&self, mut batch: Vec<Submitted>, decisions: &[Decision], head: u64) {
+        self.handover.put(taken(&mut batch, decisions));
+        self.advance(head);
+        answer(batch, decisions);
     }
 
     /// Reads the truth about a commit in doubt and answers by it.
@@ -267,10 +280,10 @@ impl<B: Backend> Writer<B> {
                 Ok(settled) => {
                     let landed = same(&rows(&batch, decisions), &settled.entries);
                     tracing::warn!(landed, from, count, "a log commit in doubt is settled");
-                    self.advance(settled.head);
                     if landed {
-                        answer(batch, decisions);
+                        self.done(batch, decisions, settled.head);
                     } else {
+                        self.advance(settled.head);
                         super::queue::refuse(batch, why);
                     }
                     return;
@@ -364,6 +377,27 @@ fn rows<'a>(batch: &'a [Submitted], decisions: &[Decision]) -> Vec<Row<'a>> {
         }
     }
     rows
+}
+
+/// The entries of the appends that were decided to be written, as the store has them.
+fn taken<'a>(
+    batch: &'a mut [Submitted],
+    decisions: &'a [Decision],
+) -> impl Iterator<Item = StoredEntry> + 'a {
+    let written = batch.iter_mut().zip(decisions);
+    let written = written.filter_map(|(submitted, decision)| Some((submitted, decision.ok()?)));
+    written.flat_map(|(Submitted { append, .. }, first)| {
+        let entries = std::mem::take(&mut append.entries);
+        let stream = &append.stream;
+        let expected = append.expected;
+        (0..).zip(entries).map(move |(i, new)| StoredEntry {
+            position: first + i,
+            stream: stream.clone(),
+            version: expected + i,
+            entry: new.entry,
+            sealed: new.sealed,
+        })
+    })
 }
 
 fn same(rows: &[Row<'_>], stored: &[StoredEntry]) -> bool {
