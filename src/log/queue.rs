@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -21,7 +21,16 @@ pub(super) const BATCH_LIMIT: usize = 512;
 
 /// Lingering lasts while each quantum brings at least one more append, and 2 ms altogether at most.
 const QUANTUM: Duration = Duration::from_micros(100);
-const QUANTA: u32 = 20;
+const LINGER_MAX: Duration = Duration::from_millis(2);
+
+/// The last commit: what the next one may be like.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Commit {
+    /// How many appends it carried.
+    pub appends: usize,
+    /// How long it took.
+    pub took: Duration,
+}
 
 /// The answer to an append that has been queued.
 #[must_use = "an append is durable only once its answer says so"]
@@ -144,9 +153,10 @@ impl Queue {
 
     /// Takes the next appends for one commit; waits for the first for ever, or for `idle`.
     ///
-    /// `previous` is how many the last commit carried. If it was more than one, their submitters are probably on their way
-    /// back, and waiting for them a fraction of a commit's time makes one commit of two. A lone submitter never waits.
-    pub fn take(&self, previous: usize, idle: Option<Duration>) -> Taken {
+    /// If the last commit carried more than one, their submitters are probably on their way back, and waiting for them makes
+    /// one commit of two. A lone submitter never waits. Nobody waits longer than twice the time of a commit: by then those who
+    /// still come do their work while this commit waits for the disk, rather than everybody waiting for it together.
+    pub fn take(&self, last: Commit, idle: Option<Duration>) -> Taken {
         let mut state = self.lock();
         while state.jobs.is_empty() {
             if state.closed {
@@ -158,8 +168,10 @@ impl Queue {
                 return Taken::Nothing;
             }
         }
-        let wanted = previous.min(BATCH_LIMIT);
-        for _ in 0..QUANTA {
+        let wanted = last.appends.min(BATCH_LIMIT);
+        let linger = LINGER_MAX.min(2 * last.took);
+        let began = Instant::now();
+        while began.elapsed() < linger {
             let before = state.appends;
             if before >= wanted || state.closed {
                 break;

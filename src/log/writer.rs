@@ -12,12 +12,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::handover::Handover;
-use super::queue::{Queue, Submitted, Taken};
+use super::queue::{Commit, Queue, Submitted, Taken};
 use super::types::{AppendError, Appended, StoreError, StoredEntry};
 
 /// How often a log that could not be written tries whether it can be again.
@@ -142,13 +142,15 @@ pub(super) struct Writer<B: Backend> {
 impl<B: Backend> Writer<B> {
     /// Writes until the queue is closed and empty.
     pub fn run(mut self) {
-        let mut previous = 0;
+        let mut last = Commit::default();
         loop {
             let healthy = self.healthy.load(Ordering::Acquire);
-            match self.queue.take(previous, (!healthy).then_some(PROBE_EVERY)) {
+            match self.queue.take(last, (!healthy).then_some(PROBE_EVERY)) {
                 Taken::Batch(batch) => {
-                    previous = batch.len();
+                    let (appends, began) = (batch.len(), Instant::now());
                     self.append(batch);
+                    let took = began.elapsed();
+                    last = Commit { appends, took };
                 }
                 Taken::Nothing => {
                     if let Err(why) = self.recover() {
