@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
+mod cutter;
 mod pooler;
 
 use std::fs::{self, File};
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub use cutter::{Cut, Cutter};
 pub use pooler::Pooler;
 
 /// How long a server may take to start or stop.

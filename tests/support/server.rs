@@ -1,5 +1,7 @@
 //! The server under test: the real binary, alone in a temporary folder, on free loopback ports.
 
+mod process;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -99,7 +101,7 @@ impl Setup {
             child: setup.serve(folder.path()),
             setup,
             folder,
-            http: loopback_client(),
+            http: build(loopback_client()),
             url: format!("http://{server}"),
             gateway_url: format!("http://{gateway}"),
             ops_url: format!("http://{ops}"),
@@ -162,52 +164,6 @@ impl Server {
     /// A server that differs from the plain one.
     pub fn setup() -> Setup {
         Setup::default()
-    }
-
-    /// Ends the server as an orderly stop does (SIGTERM) and waits for it.
-    pub async fn stop(&mut self) {
-        let id = self.child.id().expect("the server runs").to_string();
-        let signal = Command::new("kill").args(["-TERM", &id]).status().await;
-        assert!(
-            signal.expect("kill runs").success(),
-            "the server could not be signalled"
-        );
-        let status = tokio::time::timeout(READY_WITHIN, self.child.wait()).await;
-        let status = status
-            .expect("the server stops")
-            .expect("the server can be waited for");
-        assert!(
-            status.success(),
-            "the server ended with {status}: {}",
-            self.log()
-        );
-    }
-
-    /// Ends the server as a crash does (SIGKILL).
-    pub async fn kill(&mut self) {
-        self.child.kill().await.expect("the server can be killed");
-    }
-
-    /// Starts it again on the same data and ports, after [`Self::stop`] or [`Self::kill`].
-    pub async fn start_again(&mut self) {
-        self.child = self.setup.serve(self.folder.path());
-        self.wait_until_ready().await;
-    }
-
-    /// Makes every write to a file fail, or no more; for a server that was
-    /// [set up](Setup::disk_can_fill) so.
-    pub async fn fill_disk(&self, full: bool) {
-        let id = self.child.id().expect("the server runs").to_string();
-        let limit = if full {
-            "--fsize=0:unlimited"
-        } else {
-            "--fsize=unlimited"
-        };
-        let limited = Command::new("prlimit")
-            .args(["--pid", &id, limit])
-            .status()
-            .await;
-        assert!(limited.expect("prlimit runs").success(), "{limit}");
     }
 
     /// Its temporary folder; the data folder is `data` in it.
@@ -377,10 +333,13 @@ impl Drop for Server {
 }
 
 /// An HTTP client for loopback: no proxy, no redirects.
-pub(crate) fn loopback_client() -> reqwest::Client {
-    let client = reqwest::Client::builder()
+pub(crate) fn loopback_client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
         .no_proxy()
-        .redirect(reqwest::redirect::Policy::none());
+        .redirect(reqwest::redirect::Policy::none())
+}
+
+pub(crate) fn build(client: reqwest::ClientBuilder) -> reqwest::Client {
     client
         .build()
         .expect("an HTTP client without special needs can be built")
