@@ -1,12 +1,14 @@
 //! Reading the shared store: every read is one transaction in one round trip, and checks what it returns against the promise
 //! of density as the embedded store's readers do.
 
+use futures_util::FutureExt;
 use futures_util::future::{join3, join4};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
 use super::super::types::{ReadError, StoreError, StoredEntry};
+use super::follow::Heard;
 use super::{ENTRIES, one, signed, stored_entry, unsigned};
 use crate::postgres::{BEGIN_READ, Error, Lease, Postgres, within};
 
@@ -19,11 +21,13 @@ const STREAM: &str = "SELECT position, stream, version, entry, sealed FROM grant
 #[derive(Clone)]
 pub struct PostgresReaders {
     pub(super) store: Postgres,
+    pub(super) heard: Heard,
 }
 
 impl PostgresReaders {
     pub(super) fn new(store: Postgres) -> Self {
-        Self { store }
+        let heard = Heard::new();
+        Self { store, heard }
     }
 
     /// Closes the connections that nobody uses.
@@ -113,7 +117,7 @@ impl PostgresReaders {
         T: Send + 'static,
         R: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        let store = self.store.clone();
+        let (store, heard) = (self.store.clone(), self.heard.clone());
         let reading = async move {
             match read(store.lease().await?).await {
                 Err(Error::Unreachable(_)) => {
@@ -123,6 +127,8 @@ impl PostgresReaders {
                 answer => answer,
             }
         };
+        // Boxed, or every future that reads would hold all of this in its type.
+        let reading = async move { heard.unless_silent(reading).await }.boxed();
         self.store.spawn(reading).await
     }
 }
