@@ -45,6 +45,8 @@ use streams::{Slot, Streams};
 
 /// How long a command that needs a list may wait for the read models.
 const READ_MODEL_WAIT: Duration = Duration::from_secs(5);
+/// How old this node's view of what others appended may be.
+const VIEW_AGE_MAX: Duration = Duration::from_secs(2);
 /// How long a refusal may wait for what other nodes appended.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(2);
 
@@ -239,14 +241,11 @@ impl App {
             .map_err(|_| Unavailable::NotFollowed)
     }
 
-    /// How old this node's view of what others appended may be; zero where there are no others.
+    /// Whether this node knows, to within two seconds, what others appended. Where it does not, it
+    /// must not admit anybody: they may have revoked what it would admit.
     #[must_use]
-    pub fn view_age(&self) -> Duration {
-        if self.log.is_shared() {
-            self.progress.memory_age()
-        } else {
-            Duration::ZERO
-        }
+    pub fn is_followed(&self) -> bool {
+        !self.log.is_shared() || self.progress.memory_age() <= VIEW_AGE_MAX
     }
 
     /// Waits until this node's read models know everything that is durable now.

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use domain::authorization::{
     AuthorizationParameters, AuthorizationRequest, Offer, Prompt, Rule, Target, Unanswerable,
 };
-use domain::client::Client;
+use domain::client::{Client, Registration};
 use domain::grant::{Consent, Requested};
 use domain::id::{GrantId, ProviderId};
 use domain::secret::SecretHash;
@@ -100,7 +100,7 @@ pub async fn authorize(
     RawQuery(query): RawQuery,
     Caller(context): Caller,
 ) -> Response {
-    let terms = match shared.proxy(&proxy).await {
+    let mut terms = match shared.proxy(&proxy).await {
         Ok(terms) => terms,
         Err(error) => return shared.answered(ENDPOINT, &proxy, &context, Err(error)),
     };
@@ -119,15 +119,16 @@ pub async fn authorize(
         Ok(found) => found,
         Err(error) => return Stop::from(error).into_page(&shared, &terms, &context),
     };
-    let canonical = shared.urls.resource(terms.id);
-    let others = shared.other_resources(terms.id);
-    let offer = Offer {
-        scopes: terms.scopes(),
-        default_scopes: terms.default_scopes(),
-        resource: &canonical,
-        other_resources: &others,
-    };
-    let request = match parameters.request(registration, target.clone(), offer) {
+    let judge = |terms: &ProxyTerms| judge(&shared, &parameters, registration, &target, terms);
+    let mut judged = judge(&terms);
+    if let Err(Rule::ScopeNotOffered | Rule::Resource(_)) = judged {
+        terms = match shared.latest(&terms).await {
+            Ok(terms) => terms,
+            Err(error) => return shared.answered(ENDPOINT, &proxy, &context, Err(error)),
+        };
+        judged = judge(&terms);
+    }
+    let request = match judged {
         Ok(request) => request,
         Err(rule) => {
             note(&shared, &terms, &context, cause(rule));
@@ -146,6 +147,23 @@ pub async fn authorize(
     } else {
         to_provider(&shared, &terms, transaction, &context).await
     }
+}
+
+/// The request by the terms of a proxy.
+fn judge(
+    shared: &Shared,
+    parameters: &AuthorizationParameters,
+    registration: &Registration,
+    target: &Target,
+    terms: &ProxyTerms,
+) -> Result<AuthorizationRequest, Rule> {
+    let offer = Offer {
+        scopes: terms.scopes(),
+        default_scopes: terms.default_scopes(),
+        resource: &shared.urls.resource(terms.id),
+        other_resources: &shared.other_resources(terms.id),
+    };
+    parameters.request(registration, target.clone(), offer)
 }
 
 /// Why the request is answered on a page of ours.
@@ -239,7 +257,7 @@ fn begin(
 fn ask(
     shared: &Shared,
     terms: &ProxyTerms,
-    client: &domain::client::Registration,
+    client: &Registration,
     mut transaction: Transaction,
     context: &Context,
 ) -> Response {

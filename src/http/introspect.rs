@@ -20,7 +20,7 @@ use super::form::Form;
 use super::request::Caller;
 use super::revoke::verified;
 use crate::app::ProxyTerms;
-use crate::tokens::access::Expected;
+use crate::tokens::access::{self, Expected};
 use crate::tokens::refresh::RefreshToken;
 
 /// `POST {base}/introspect`
@@ -97,7 +97,8 @@ async fn access_token(
         now,
         leeway_s: 0,
     };
-    let Ok(claims) = shared.verify(token, expected).await else {
+    let verified = shared.by_signing_keys(|keys| access::verify(keys, token, expected));
+    let Ok(claims) = verified.await? else {
         return Ok(None);
     };
     // "Active" is a statement about now, on whichever node the grant was revoked.

@@ -1,6 +1,7 @@
 //! Health and metrics, on an address of their own that nobody outside should reach.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -26,20 +27,35 @@ pub fn routes(shared: Shared) -> Router {
 struct Readiness {
     ready: bool,
     log: bool,
+    /// Whether what other nodes appended is known.
+    followed: bool,
     vault: bool,
     stopping: bool,
 }
 
-/// 503 while this node cannot decide: the log or the vault is out of reach, or it is stopping.
+/// Who asks does not wait much longer, and a store that answers later is no use.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// 503 while this node cannot decide: the log or the vault is out of reach, what other nodes did is
+/// not known, or it is stopping.
 async fn ready(State(shared): State<Shared>) -> Response {
+    let app = &shared.app;
+    let log = app.log.healthy();
+    // A shared vault is where the log is: while that is silent, nobody is kept waiting for it.
+    let is_asked = log || !app.log.is_shared();
+    let vault = is_asked
+        && tokio::time::timeout(ANSWER, app.vault.healthy())
+            .await
+            .is_ok_and(|healthy| healthy.is_ok());
     let readiness = Readiness {
-        log: shared.app.log.healthy(),
-        vault: shared.app.vault.healthy().await.is_ok(),
+        log,
+        followed: app.is_followed(),
+        vault,
         stopping: shared.stopping.is_cancelled(),
         ready: false,
     };
     let readiness = Readiness {
-        ready: readiness.log && readiness.vault && !readiness.stopping,
+        ready: readiness.log && readiness.followed && readiness.vault && !readiness.stopping,
         ..readiness
     };
     let status = if readiness.ready {
