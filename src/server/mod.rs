@@ -11,11 +11,12 @@ mod integrity;
 mod listen;
 mod maintenance;
 mod ops;
+mod read_models;
 mod stores;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -241,7 +242,7 @@ struct Opened {
 fn open(config: &Config, now: Timestamp) -> Result<Opened, StartError> {
     let Stores { log, vault, claim } = Stores::open(config, now)?;
     let path = config.store.data_dir.join(READ_MODEL_FILE);
-    let read_model = open_read_model(&path, log.head())?;
+    let read_model = read_models::open(&path, &log)?;
     let reader = Reader::open(&path)?;
     let app = App::new(log, vault);
     app.load(&reader, read_model.position(), now)?;
@@ -251,23 +252,6 @@ fn open(config: &Config, now: Timestamp) -> Result<Opened, StartError> {
         reader,
         claim,
     })
-}
-
-/// The read models, or empty ones where the file is of another version, damaged, or ahead of a
-/// log that was restored: the log fills them again.
-fn open_read_model(path: &Path, head: u64) -> Result<ReadModel, ReadModelError> {
-    match ReadModel::open(path) {
-        Ok(read_model) if read_model.position() <= head => return Ok(read_model),
-        Ok(_) | Err(ReadModelError::OtherVersion | ReadModelError::Sqlite(_)) => {}
-        Err(error @ ReadModelError::Foreign) => return Err(error),
-    }
-    tracing::info!("read models are built anew from the log");
-    for suffix in ["", "-wal", "-shm"] {
-        let mut file = path.as_os_str().to_owned();
-        file.push(suffix);
-        let _ = std::fs::remove_file(file);
-    }
-    ReadModel::open(path)
 }
 
 fn follow(app: Arc<App>, read_model: ReadModel, claim: Claim) -> Follower {

@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 
 use super::PostgresReaders;
 use super::readers::read_head;
+use super::seen::Seen;
 use crate::postgres::{Error, Postgres, within};
 
 /// The longest time between two readings, and between two attempts to reach a store that does not answer.
@@ -38,7 +39,7 @@ impl Follower {
     pub fn start(readers: &PostgresReaders, head: watch::Sender<u64>) -> Self {
         let (store, heard) = (readers.store.clone(), readers.heard.clone());
         heard.at(Instant::now());
-        let following = follow(store.clone(), head, heard.clone());
+        let following = follow(store.clone(), head, heard.clone(), readers.seen.clone());
         let task = store.start(following);
         Self { heard, task }
     }
@@ -104,9 +105,9 @@ impl Drop for Follower {
     }
 }
 
-async fn follow(store: Postgres, head: watch::Sender<u64>, heard: Heard) {
+async fn follow(store: Postgres, head: watch::Sender<u64>, heard: Heard, seen: Seen) {
     loop {
-        let Err(why) = listen(&store, &head, &heard).await;
+        let Err(why) = listen(&store, &head, &heard, &seen).await;
         tracing::warn!(%why, "the log cannot be followed");
         store.rest();
         tokio::time::sleep(AWAY).await;
@@ -118,6 +119,7 @@ async fn listen(
     store: &Postgres,
     head: &watch::Sender<u64>,
     heard: &Heard,
+    seen: &Seen,
 ) -> Result<Infallible, Error> {
     let lease = store.lease().await?;
     // An engine may know nothing of it.
@@ -127,7 +129,7 @@ async fn listen(
     loop {
         let known = *head.borrow();
         let asked = Instant::now();
-        let there = tokio::time::timeout(PATIENCE, read_head(&lease)).await;
+        let there = tokio::time::timeout(PATIENCE, read_head(&lease, seen.expected())).await;
         let there = there.map_err(|_| {
             let why = format!("the head is not told within {} s", PATIENCE.as_secs());
             Error::Unreachable(why)

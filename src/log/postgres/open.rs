@@ -3,6 +3,7 @@
 use super::super::Options;
 use super::super::readers::Readers;
 use super::super::types::{Migrations, OpenError, StoreError};
+use super::seen::Seen;
 use super::{PostgresBackend, PostgresReaders};
 use crate::postgres::{self, Error, Postgres};
 
@@ -33,8 +34,9 @@ pub fn open(url: &str, options: Options) -> Result<(PostgresBackend, Readers), O
         });
         migrated.map_err(StoreError::from)?;
     }
-    let readers = Readers::Postgres(PostgresReaders::new(store.clone()));
-    Ok((PostgresBackend::new(store), readers))
+    let seen = Seen::default();
+    let readers = Readers::Postgres(PostgresReaders::new(store.clone(), seen.clone()));
+    Ok((PostgresBackend::new(store, seen), readers))
 }
 
 /// Opens the log at `url` for reading, see [`Log::open_postgres_read_only`](super::super::Log::open_postgres_read_only).
@@ -47,7 +49,10 @@ pub fn open_read_only(url: &str) -> Result<Readers, OpenError> {
         Migrations { applied, known } if applied < known => {
             Err(OpenError::NeedsMigration { applied, known })
         }
-        _ => Ok(Readers::Postgres(PostgresReaders::new(store))),
+        _ => Ok(Readers::Postgres(PostgresReaders::new(
+            store,
+            Seen::default(),
+        ))),
     }
 }
 

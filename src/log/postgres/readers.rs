@@ -9,10 +9,13 @@ use tokio_postgres::{Client, Row};
 
 use super::super::types::{ReadError, StoreError, StoredEntry};
 use super::follow::Heard;
+use super::seen::{Expected, Seen};
 use super::{ENTRIES, one, signed, stored_entry, unsigned};
 use crate::postgres::{BEGIN_READ, Error, Lease, Postgres, within};
 
-const HEAD: &str = "SELECT next FROM grantlog_log.log_head WHERE one = 1";
+/// The head, and the entry at a position.
+const HEAD: &str = "SELECT next, (SELECT entry FROM grantlog_log.entries WHERE position = $1) \
+    FROM grantlog_log.log_head WHERE one = 1";
 
 const STREAM: &str = "SELECT position, stream, version, entry, sealed FROM grantlog_log.entries \
     WHERE stream = $1 ORDER BY version";
@@ -22,12 +25,13 @@ const STREAM: &str = "SELECT position, stream, version, entry, sealed FROM grant
 pub struct PostgresReaders {
     pub(super) store: Postgres,
     pub(super) heard: Heard,
+    pub(super) seen: Seen,
 }
 
 impl PostgresReaders {
-    pub(super) fn new(store: Postgres) -> Self {
+    pub(super) fn new(store: Postgres, seen: Seen) -> Self {
         let heard = Heard::new();
-        Self { store, heard }
+        Self { store, heard, seen }
     }
 
     /// Closes the connections that nobody uses.
@@ -42,8 +46,9 @@ impl PostgresReaders {
 
     /// How many entries there are.
     pub async fn head(&self) -> Result<u64, ReadError> {
-        let head = self.twice(|lease| async move {
-            let head = read_head(&lease).await?;
+        let expected = self.seen.expected();
+        let head = self.twice(move |lease| async move {
+            let head = read_head(&lease, expected).await?;
             lease.release();
             Ok(head)
         });
@@ -68,6 +73,7 @@ impl PostgresReaders {
             }
             entries.push(entry);
         }
+        self.note(&entries);
         Ok(entries)
     }
 
@@ -79,9 +85,11 @@ impl PostgresReaders {
         known: u64,
     ) -> Result<Vec<StoredEntry>, ReadError> {
         let (first, count) = (signed(from), signed(limit as u64));
-        let (head, rows) = self
-            .twice(move |lease| read_after(lease, first, count))
+        let expected = self.seen.expected();
+        let (told, rows) = self
+            .twice(move |lease| read_after(lease, first, count, expected.position()))
             .await?;
+        let head = unsigned(&told, 0)?;
         let corrupt = |position, detail| ReadError::Corrupt {
             position: Some(position),
             detail,
@@ -105,7 +113,15 @@ impl PostgresReaders {
         if found < wanted {
             return Err(corrupt(from + found, "there is no entry".to_owned()));
         }
+        expected.count(&told)?;
+        self.note(&entries);
         Ok(entries)
+    }
+
+    fn note(&self, entries: &[StoredEntry]) {
+        if let Some(last) = entries.last() {
+            self.seen.note(last.position, &last.entry);
+        }
     }
 
     /// Reads, and once more if a connection that rested turns out to have been cut.
@@ -134,9 +150,10 @@ impl PostgresReaders {
 }
 
 /// How many entries there are; one statement is a transaction by itself.
-pub(super) async fn read_head(client: &Client) -> Result<u64, Error> {
-    let head = within(client.query_typed(HEAD, &[])).await?;
-    unsigned(one(&head)?, 0)
+pub(super) async fn read_head(client: &Client, expected: Expected) -> Result<u64, Error> {
+    let seen = [(&expected.position() as _, Type::INT8)];
+    let head = within(client.query_typed(HEAD, &seen)).await?;
+    expected.count(one(&head)?)
 }
 
 async fn read_stream(lease: Lease, name: Vec<u8>) -> Result<Vec<Row>, Error> {
@@ -160,12 +177,18 @@ async fn read_stream(lease: Lease, name: Vec<u8>) -> Result<Vec<Row>, Error> {
 
 /// The head and what is at `first` and after it. The head is read first, so that all entries before it must be among those
 /// that are read then; there may be more.
-async fn read_after(lease: Lease, first: i64, count: i64) -> Result<(u64, Vec<Row>), Error> {
+async fn read_after(
+    lease: Lease,
+    first: i64,
+    count: i64,
+    seen: i64,
+) -> Result<(Row, Vec<Row>), Error> {
     let answers = async {
+        let seen = [(&seen as _, Type::INT8)];
         let range = [(&first as _, Type::INT8), (&count as _, Type::INT8)];
         let (begun, head, rows, ended) = join4(
             lease.batch_execute(BEGIN_READ),
-            lease.query_typed(HEAD, &[]),
+            lease.query_typed(HEAD, &seen),
             lease.query_typed(ENTRIES, &range),
             lease.batch_execute("COMMIT"),
         )
@@ -175,9 +198,10 @@ async fn read_after(lease: Lease, first: i64, count: i64) -> Result<(u64, Vec<Ro
         ended?;
         Ok::<_, Error>(answers)
     };
-    let (head, rows) = within(answers).await?;
+    let (mut head, rows) = within(answers).await?;
     lease.release();
-    Ok((unsigned(one(&head)?, 0)?, rows))
+    one(&head)?;
+    Ok((head.swap_remove(0), rows))
 }
 
 /// A store that answers wrongly is damaged; one that does not answer is unavailable.
