@@ -7,9 +7,16 @@
 #[path = "../support/fake_provider.rs"]
 mod fake_provider;
 
+mod commits;
+mod crashes;
 mod cut_off;
+mod failover;
 mod flows;
+mod load;
 mod lookups;
 mod once;
+mod record;
 mod revocation;
 mod rig;
+mod stalls;
+mod unusual;

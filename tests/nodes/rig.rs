@@ -20,7 +20,7 @@ pub struct Rig {
     /// At the balancers' addresses.
     pub proxy: Proxy,
     /// Where log and vault are, if this rig took it.
-    _database: Option<Database>,
+    database: Option<Database>,
 }
 
 /// What a gateway says to an access token.
@@ -39,7 +39,7 @@ impl Rig {
         let nodes = Nodes::start(NODES, &database.url()).await;
         let rig = Self::on(nodes).await;
         Self {
-            _database: Some(database),
+            database: Some(database),
             ..rig
         }
     }
@@ -59,7 +59,7 @@ impl Rig {
             nodes,
             provider,
             proxy,
-            _database: None,
+            database: None,
         }
     }
 
@@ -69,9 +69,14 @@ impl Rig {
         let nodes = Nodes::with(setups(&database.url()).await).await;
         let rig = Self::on(nodes).await;
         Self {
-            _database: Some(database),
+            database: Some(database),
             ..rig
         }
+    }
+
+    /// Where log and vault are.
+    pub fn database(&self) -> &Database {
+        self.database.as_ref().expect("this rig took one")
     }
 
     pub async fn client(&self) -> Client {

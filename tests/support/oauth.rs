@@ -83,16 +83,7 @@ impl Proxy {
     /// Registers a client.
     pub async fn register(&self, metadata: Value) -> Client {
         let registration = self.try_register(&metadata).await.expect(201).json();
-        Client {
-            proxy: self.clone(),
-            id: text(&registration, "client_id"),
-            secret: registration["client_secret"].as_str().map(str::to_owned),
-            redirect_uri: text(
-                &json!({ "first": registration["redirect_uris"][0] }),
-                "first",
-            ),
-            registration,
-        }
+        Client::of(self, registration)
     }
 
     /// Its metadata (RFC 8414).
@@ -130,6 +121,20 @@ impl Proxy {
 }
 
 impl Client {
+    /// The client that a registration answer tells of.
+    pub fn of(proxy: &Proxy, registration: Value) -> Self {
+        Self {
+            proxy: proxy.clone(),
+            id: text(&registration, "client_id"),
+            secret: registration["client_secret"].as_str().map(str::to_owned),
+            redirect_uri: text(
+                &json!({ "first": registration["redirect_uris"][0] }),
+                "first",
+            ),
+            registration,
+        }
+    }
+
     /// The parameters of a good authorization request.
     pub fn authorization(&self, pkce: &Pkce) -> Params {
         Params::new([
