@@ -119,7 +119,7 @@ async fn verify(
         issuer: &shared.urls.issuer(target.terms.id),
         audiences: &audiences,
         now,
-        leeway_s: 0,
+        leeway_s: shared.leeway_s(),
     };
     let known = &gateway.known_tokens;
     let verified = shared.by_signing_keys(|keys| known.verify(keys, token, expected));

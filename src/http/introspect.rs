@@ -95,7 +95,7 @@ async fn access_token(
         issuer: &issuer,
         audiences: &audiences,
         now,
-        leeway_s: 0,
+        leeway_s: shared.leeway_s(),
     };
     let verified = shared.by_signing_keys(|keys| access::verify(keys, token, expected));
     let Ok(claims) = verified.await? else {

@@ -136,6 +136,13 @@ impl Parts {
         self.app.ensure_signing_keys(context).await
     }
 
+    /// How far the clock of the node that issued a token may be from this one's, in seconds. Nodes that
+    /// share a log go by its clock, but do not read it at the same instant.
+    #[must_use]
+    pub fn leeway_s(&self) -> u32 {
+        self.app.log.is_shared().into()
+    }
+
     /// Judges a token by the signing keys; one that this node does not know yet may be another's
     /// new one.
     ///

@@ -22,7 +22,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use domain::Timestamp;
 use projections::{ReadModel, ReadModelError, Reader};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -210,15 +209,15 @@ impl Follower {
 
 /// Opens the stores and puts the state together; commands can be executed from here on.
 async fn assemble(config: &Config) -> Result<(Shared, Follower, Option<Secret>), StartError> {
-    let now = clock::now();
     let opened = config.clone();
-    let opening = tokio::task::spawn_blocking(move || open(&opened, now));
+    let opening = tokio::task::spawn_blocking(move || open(&opened));
     let Opened {
         app,
         read_model,
         reader,
         claim,
     } = opening.await.unwrap_or(Err(StartError::Stopped))?;
+    let now = clock::now();
     app.vault.prepare(now).await?;
     let follower = follow(app.clone(), read_model, claim);
     app.progress.wait_for_memory(app.log.head()).await;
@@ -239,13 +238,13 @@ struct Opened {
 }
 
 /// Opens the stores and loads what has to be in memory. Blocks.
-fn open(config: &Config, now: Timestamp) -> Result<Opened, StartError> {
-    let Stores { log, vault, claim } = Stores::open(config, now)?;
+fn open(config: &Config) -> Result<Opened, StartError> {
+    let Stores { log, vault, claim } = Stores::open(config)?;
     let path = config.store.data_dir.join(READ_MODEL_FILE);
     let read_model = read_models::open(&path, &log)?;
     let reader = Reader::open(&path)?;
     let app = App::new(log, vault);
-    app.load(&reader, read_model.position(), now)?;
+    app.load(&reader, read_model.position(), clock::now())?;
     Ok(Opened {
         app: Arc::new(app),
         read_model,

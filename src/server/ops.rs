@@ -11,6 +11,7 @@ use axum::{Json, Router};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
 
+use crate::clock;
 use crate::http::Shared;
 
 /// `/healthz`, `/readyz` and `/metrics`.
@@ -82,6 +83,8 @@ async fn metrics(State(shared): State<Shared>) -> Response {
     );
     gauge("grantlog_read_model_position", app.progress.read_model());
     gauge("grantlog_read_model_halted", app.progress.halted().into());
+    let ahead = clock::ahead().as_seconds_f64();
+    metrics::gauge!("grantlog_clock_ahead_seconds").set(ahead);
     let Some(handle) = recorder() else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };

@@ -4,9 +4,8 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
 
-use domain::Timestamp;
-
 use super::StartError;
+use crate::clock;
 use crate::config::Config;
 use crate::log::{Log, Options};
 use crate::postgres::Postgres;
@@ -36,7 +35,7 @@ impl Stores {
     ///
     /// # Errors
     /// One cannot be opened, or another process has the data folder.
-    pub fn open(config: &Config, now: Timestamp) -> Result<Self, StartError> {
+    pub fn open(config: &Config) -> Result<Self, StartError> {
         let folder = &config.store.data_dir;
         create_private(folder).map_err(StartError::DataFolder)?;
         let claim = claim(folder)?;
@@ -45,13 +44,15 @@ impl Stores {
         let (log, vault) = match &config.store.database_url {
             None => {
                 let log = Log::open(folder, options)?;
-                let vault = Vault::open(&folder.join(FILE_NAME), master_keys(config)?, now)?;
+                let vault =
+                    Vault::open(&folder.join(FILE_NAME), master_keys(config)?, clock::now())?;
                 (log, vault)
             }
             Some(url) => {
                 let keys = master_keys(config)?;
                 let log = Log::open_postgres(url.expose(), options)?;
-                let vault = Vault::open_postgres(connections(url.expose())?, keys, migrate, now)?;
+                let vault =
+                    Vault::open_postgres(connections(url.expose())?, keys, migrate, clock::now())?;
                 (log, vault)
             }
         };

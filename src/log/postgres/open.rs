@@ -36,6 +36,8 @@ pub fn open(url: &str, options: Options) -> Result<(PostgresBackend, Readers), O
     }
     let seen = Seen::default();
     let readers = Readers::Postgres(PostgresReaders::new(store.clone(), seen.clone()));
+    // Whatever is done next has a time, which is to be the server's.
+    readers.head()?;
     Ok((PostgresBackend::new(store, seen), readers))
 }
 

@@ -1,6 +1,8 @@
 //! Reading the shared store: every read is one transaction in one round trip, and checks what it returns against the promise
 //! of density as the embedded store's readers do.
 
+use std::time::Instant;
+
 use futures_util::FutureExt;
 use futures_util::future::{join3, join4};
 use tokio_postgres::error::SqlState;
@@ -11,10 +13,12 @@ use super::super::types::{ReadError, StoreError, StoredEntry};
 use super::follow::Heard;
 use super::seen::{Expected, Seen};
 use super::{ENTRIES, one, signed, stored_entry, unsigned};
+use crate::clock;
 use crate::postgres::{BEGIN_READ, Error, Lease, Postgres, within};
 
-/// The head, and the entry at a position.
-const HEAD: &str = "SELECT next, (SELECT entry FROM grantlog_log.entries WHERE position = $1) \
+/// The head, the entry at a position, and what the server's clock shows.
+const HEAD: &str = "SELECT next, (SELECT entry FROM grantlog_log.entries WHERE position = $1), \
+    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint \
     FROM grantlog_log.log_head WHERE one = 1";
 
 const STREAM: &str = "SELECT position, stream, version, entry, sealed FROM grantlog_log.entries \
@@ -149,11 +153,14 @@ impl PostgresReaders {
     }
 }
 
-/// How many entries there are; one statement is a transaction by itself.
+/// How many entries there are; one statement is a transaction by itself. The server's clock is followed.
 pub(super) async fn read_head(client: &Client, expected: Expected) -> Result<u64, Error> {
     let seen = [(&expected.position() as _, Type::INT8)];
+    let asked = Instant::now();
     let head = within(client.query_typed(HEAD, &seen)).await?;
-    expected.count(one(&head)?)
+    let head = one(&head)?;
+    clock::follow(head.try_get(2)?, asked.elapsed());
+    expected.count(head)
 }
 
 async fn read_stream(lease: Lease, name: Vec<u8>) -> Result<Vec<Row>, Error> {
