@@ -1,6 +1,8 @@
 //! Several nodes over one database, as a load balancer's customer meets them.
 
+use std::fs;
 use std::ops::Index;
+use std::path::PathBuf;
 
 use crate::balancer::Balancer;
 use crate::oauth::{Client, Proxy};
@@ -96,6 +98,28 @@ impl Setup {
         self.env("GRANTLOG_STORE__DATABASE_URL", url)
             .env("GRANTLOG_KEYS__MASTER_KEY", MASTER_KEY)
     }
+}
+
+impl Setup {
+    /// Runs the server on a machine whose clock is so many seconds ahead, or behind.
+    #[must_use]
+    pub fn clock(self, seconds: i64) -> Self {
+        // What measures how long something takes stays as it is.
+        self.env("LD_PRELOAD", &faketime())
+            .env("FAKETIME", &format!("{seconds:+}s"))
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    }
+}
+
+/// The library that shifts a program's clock; Debian's folder is named after the machine's kind.
+fn faketime() -> String {
+    let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let folders = folders.map(|folder| folder.path());
+    let folders = folders.chain(["/usr/lib", "/usr/lib64"].map(PathBuf::from));
+    let mut libraries = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
+    let library = libraries.find(|library| library.exists());
+    let library = library.expect("these tests need libfaketime: install the package faketime");
+    library.display().to_string()
 }
 
 impl Proxy {
