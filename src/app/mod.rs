@@ -248,6 +248,14 @@ impl App {
         !self.log.is_shared() || self.progress.memory_age() <= VIEW_AGE_MAX
     }
 
+    /// Waits until this node may admit people.
+    pub async fn until_followed(&self) {
+        self.progress.wait_for_memory(self.log.head()).await;
+        while !self.is_followed() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Waits until this node's read models know everything that is durable now.
     ///
     /// # Errors

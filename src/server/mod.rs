@@ -220,7 +220,7 @@ async fn assemble(config: &Config) -> Result<(Shared, Follower, Option<Secret>),
     let now = clock::now();
     app.vault.prepare(now).await?;
     let follower = follow(app.clone(), read_model, claim);
-    app.progress.wait_for_memory(app.log.head()).await;
+    app.until_followed().await;
     let shared: Shared = parts(config, app.clone(), reader)?.into();
     let system = Context::system(now);
     app.ensure_signing_keys(&system).await?;
