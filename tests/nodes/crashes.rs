@@ -3,7 +3,7 @@
 use support::Nodes;
 use support::postgres::{Cluster, Stop};
 
-use crate::load::Load;
+use crate::load::{Leaving, Load};
 use crate::record;
 use crate::rig::{NODES, Rig, is_ready, until};
 
@@ -15,12 +15,12 @@ async fn a_node_that_is_killed_loses_nothing() {
     let load = Load::start(&rig, CLIENTS);
     for node in [1, 2] {
         load.goes_on(10).await;
-        load.is_gone(node, true);
+        load.node(node, Leaving::Killed);
         rig.nodes.get_mut(node).kill().await;
         let others: Vec<usize> = (0..NODES).filter(|other| *other != node).collect();
         load.goes_on_at(&others, 20).await;
         rig.nodes.get_mut(node).start_again().await;
-        load.is_gone(node, false);
+        load.node(node, Leaving::Stays);
     }
     load.goes_on(10).await;
     let told = load.end().await;

@@ -4,8 +4,8 @@
 //! They take no answer but the right one, or 503 with `Retry-After`, after which they ask again as
 //! clients do. A connection may fail only where a test has said that a node is gone.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use reqwest::{RequestBuilder, header};
@@ -34,10 +34,28 @@ struct World {
 struct Node {
     url: String,
     gateway_url: String,
-    /// Its connections may fail.
-    is_gone: AtomicBool,
+    leaving: Mutex<Leaving>,
     /// How many tokens it gave.
     gave: AtomicUsize,
+}
+
+/// How a node is about to go, if it is.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Leaving {
+    Stays,
+    /// Its connections may fail in the middle of anything.
+    Killed,
+    /// It may take no more requests; those it took are done and answered.
+    Stopped,
+}
+
+/// What came of asking a node once.
+enum Asked {
+    Answered(Answer),
+    /// It did not take the request.
+    NotTaken,
+    /// Nobody knows.
+    Lost,
 }
 
 /// What a client was told.
@@ -60,7 +78,7 @@ impl Load {
         let nodes = rig.nodes.iter().map(|node| Node {
             url: node.url.clone(),
             gateway_url: node.gateway_url.clone(),
-            is_gone: AtomicBool::new(false),
+            leaving: Mutex::new(Leaving::Stays),
             gave: AtomicUsize::new(0),
         });
         let world = Arc::new(World {
@@ -75,10 +93,9 @@ impl Load {
         Self { world, workers }
     }
 
-    /// Says whether connections to a node may fail.
-    pub fn is_gone(&self, node: usize, is_gone: bool) {
-        let node = &self.world.nodes[node];
-        node.is_gone.store(is_gone, Ordering::Release);
+    /// Says how a node is about to go, or that it is back.
+    pub fn node(&self, node: usize, leaving: Leaving) {
+        *self.world.nodes[node].leaving.lock().expect("no panic") = leaving;
     }
 
     /// Waits until each of these nodes has given so many more tokens.
@@ -155,42 +172,40 @@ impl Worker {
         let mut in_doubt = false;
         loop {
             match self.ask(&request).await {
-                Some(answer) if answer.status != 503 => return (answer, in_doubt),
-                Some(_) | None => in_doubt = true,
+                Asked::Answered(answer) if answer.status != 503 => return (answer, in_doubt),
+                Asked::Answered(_) | Asked::Lost => in_doubt = true,
+                Asked::NotTaken => {}
             }
             assert!(began.elapsed() < PATIENCE, "no end to it");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// Asks the node whose turn it is; nothing if that is gone.
-    async fn ask(&self, request: impl Fn(&Node) -> RequestBuilder) -> Option<Answer> {
+    /// Asks the node whose turn it is.
+    async fn ask(&self, request: impl Fn(&Node) -> RequestBuilder) -> Asked {
         let turn = self.world.turn.fetch_add(1, Ordering::Relaxed);
         let node = &self.world.nodes[turn % self.world.nodes.len()];
-        let answer = async {
-            let response = request(node).send().await?;
-            let (status, headers) = (response.status().as_u16(), response.headers().clone());
-            let body = response.text().await?;
-            let answer = Answer {
-                status,
-                headers,
-                body,
-            };
-            Ok::<_, reqwest::Error>(answer)
+        let sent = request(node).send().await;
+        let leaving = *node.leaving.lock().expect("no panic");
+        let answer = match (sent, leaving) {
+            (Ok(response), _) => read(response).await,
+            (Err(_), Leaving::Stopped) => return Asked::NotTaken,
+            (Err(error), _) => Err(error),
         };
-        match answer.await {
+        match answer {
             Ok(answer) => {
                 if answer.status == 503 {
+                    assert!(leaving != Leaving::Stopped, "{answer:?}");
                     try_again_later(&answer);
                 } else if answer.status == 200 {
                     node.gave.fetch_add(1, Ordering::AcqRel);
                 }
-                Some(answer)
+                Asked::Answered(answer)
             }
             Err(error) => {
-                let is_gone = node.is_gone.load(Ordering::Acquire);
-                assert!(is_gone, "{} does not answer: {error:?}", node.url);
-                None
+                let may_fail = leaving == Leaving::Killed;
+                assert!(may_fail, "{} does not answer: {error:?}", node.url);
+                Asked::Lost
             }
         }
     }
@@ -263,7 +278,9 @@ impl Worker {
                 })
                 .await;
             // What the provider gave is spent: where nobody answers, it is begun anew.
-            if let Some(answer) = answer.filter(|answer| answer.status != 503) {
+            if let Asked::Answered(answer) = answer
+                && answer.status != 503
+            {
                 let location = answer.header("location");
                 let code = location.strip_prefix(&client.redirect_uri);
                 let code = code.and_then(|query| query.strip_prefix("?code="));
@@ -296,4 +313,13 @@ impl Worker {
         called.expect(502);
         self.told.last = Some((client, tokens));
     }
+}
+
+async fn read(response: reqwest::Response) -> reqwest::Result<Answer> {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Ok(Answer {
+        status,
+        headers,
+        body: response.text().await?,
+    })
 }

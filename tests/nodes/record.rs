@@ -8,6 +8,13 @@ use support::{Server, Tokens};
 use crate::load::Told;
 use crate::rig::{Rig, Word};
 
+/// The events that issue tokens.
+const ISSUES: [&str; 3] = [
+    "grant.code_redeemed",
+    "grant.refresh_token_rotated",
+    "grant.refresh_token_retried",
+];
+
 /// Checks that nothing acknowledged is lost, nothing was done twice, no node skips a position, and
 /// every client can go on at every node.
 pub async fn agrees(rig: &Rig, told: Vec<Told>) {
@@ -37,6 +44,16 @@ pub async fn agrees(rig: &Rig, told: Vec<Told>) {
     every_token_has_its_event(&record, &told);
     every_client_has_its_event(&record, &told);
     every_grant_is_one_family(&record, &told);
+}
+
+/// Checks that no token was issued to somebody who was not told.
+pub async fn every_answer_was_given(rig: &Rig, told: &[Told]) {
+    let issued: usize = told.iter().map(|told| told.issued.len()).sum();
+    let record = events(&rig.nodes[0], head(&rig.nodes[0]).await).await;
+    let issues = record
+        .iter()
+        .filter(|event| ISSUES.contains(&text(event, "type")));
+    assert_eq!(issues.count(), issued);
 }
 
 /// The position of an event that this node makes now.
@@ -83,12 +100,7 @@ fn every_token_has_its_event(record: &[Value], told: &[Told]) {
             .unwrap_or_else(|| panic!("no event for {claims}"));
         let stream = format!("grant-{}", text(&claims, "grant"));
         assert_eq!(text(event, "stream"), stream);
-        let issues = [
-            "grant.code_redeemed",
-            "grant.refresh_token_rotated",
-            "grant.refresh_token_retried",
-        ];
-        assert!(issues.contains(&text(event, "type")), "{event}");
+        assert!(ISSUES.contains(&text(event, "type")), "{event}");
     }
 }
 

@@ -50,6 +50,11 @@ impl Nodes {
         self.take(server);
     }
 
+    /// Starts a server with the same public URLs that is none of them.
+    pub async fn start_apart(&self, setup: Setup) -> Server {
+        self.public(setup).start().await
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.servers.len()
@@ -95,8 +100,14 @@ impl Setup {
     /// Keeps log and vault in the database at `url`, as every node of a test does.
     #[must_use]
     pub fn database(self, url: &str) -> Self {
-        self.env("GRANTLOG_STORE__DATABASE_URL", url)
-            .env("GRANTLOG_KEYS__MASTER_KEY", MASTER_KEY)
+        self.nodes_master_key()
+            .env("GRANTLOG_STORE__DATABASE_URL", url)
+    }
+
+    /// Has the master key of the nodes, and what is configured otherwise.
+    #[must_use]
+    pub fn nodes_master_key(self) -> Self {
+        self.env("GRANTLOG_KEYS__MASTER_KEY", MASTER_KEY)
     }
 }
 

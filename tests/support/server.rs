@@ -298,6 +298,16 @@ impl Server {
         command.output().await.expect("the command runs")
     }
 
+    /// Runs a command that opens the stores itself, configured as this server is.
+    pub async fn offline(&self, args: &[&str]) -> Output {
+        let mut command = grantlog(self.folder.path());
+        let env = self.setup.env.iter();
+        command
+            .args(args)
+            .envs(env.map(|(name, value)| (name, value)));
+        command.output().await.expect("the command runs")
+    }
+
     async fn wait_until_ready(&mut self) {
         let url = format!("{}/readyz", self.ops_url);
         let ready = async {
