@@ -15,7 +15,7 @@ use super::store::{ReplayArgs, Report};
 use crate::app::{self, Unreadable};
 use crate::clock;
 use crate::config::Config;
-use crate::log::{Log, OpenError, Options, migrations};
+use crate::log::{Log, OpenError};
 use crate::server::{self, Broken, READ_MODEL_FILE, StartError};
 use crate::vault::{self, Vault};
 
@@ -248,14 +248,10 @@ pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
 /// # Errors
 /// [`Failure::Unavailable`] if some are pending and are not to be applied.
 pub async fn migrate(config: &Config, apply: bool) -> Result<Report, Failure> {
-    let folder = &config.store.data_dir;
-    let state = || migrations(folder).map_err(|error| unavailable(&error));
     if apply {
-        let log =
-            Log::open(folder, Options { migrate: true }).map_err(|error| unavailable(&error))?;
-        log.close().await;
+        server::migrate(config).map_err(|error| unavailable(&error))?;
     }
-    let state = state()?;
+    let state = server::migrations(config).map_err(|error| unavailable(&error))?;
     if state.applied < state.known {
         return Err(Failure::Unavailable(format!(
             "{} of {} migrations are applied: run `grantlog migrate up`",

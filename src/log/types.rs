@@ -155,10 +155,10 @@ pub enum BackupError {
     Read(#[from] ReadError),
 }
 
-/// How far a log's schema is.
+/// How far the schema of a log, or of what is beside it, is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Migrations {
-    /// How many migrations the log has; 0 if there is none yet.
+    /// How many migrations it has; 0 if there is none yet.
     pub applied: u32,
     /// How many this program has.
     pub known: u32,

@@ -38,7 +38,7 @@ use crate::{administration, clock, gateway};
 
 pub use descriptors::raise_descriptor_limit;
 pub use integrity::{Broken, Integrity, verify};
-pub use stores::{Claim, Stores, claim, open_read_only};
+pub use stores::{Claim, Stores, claim, migrate, migrations, open_read_only};
 
 /// The read models' file in the data folder.
 pub const READ_MODEL_FILE: &str = "read.db";

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::StartError;
 use crate::clock;
 use crate::config::Config;
-use crate::log::{Log, Options};
+use crate::log::{self, Log, Migrations, Options};
 use crate::postgres::Postgres;
 use crate::vault::{FILE_NAME, MasterKeyError, MasterKeys, Vault, VaultError};
 
@@ -76,6 +76,39 @@ pub fn open_read_only(config: &Config) -> Result<(Log, Vault), StartError> {
         Some(url) => Vault::open_postgres_read_only(connections(url.expose())?, keys)?,
     };
     Ok((log, vault))
+}
+
+/// How many schema migrations log and vault have, and how many this program has. Blocks.
+///
+/// # Errors
+/// A store cannot be asked, or is newer than this program.
+pub fn migrations(config: &Config) -> Result<Migrations, StartError> {
+    let Some(url) = &config.store.database_url else {
+        // The embedded vault's are applied with every opening.
+        return Ok(log::migrations(&config.store.data_dir)?);
+    };
+    let log = log::postgres::migrations(url.expose())?;
+    let vault = Vault::postgres_migrations(connections(url.expose())?)?;
+    Ok(Migrations {
+        applied: log.applied + vault.applied,
+        known: log.known + vault.known,
+    })
+}
+
+/// Applies those that are pending. Blocks.
+///
+/// # Errors
+/// A store cannot be changed, or is newer than this program.
+pub fn migrate(config: &Config) -> Result<(), StartError> {
+    let options = Options { migrate: true };
+    match &config.store.database_url {
+        None => drop(Log::open(&config.store.data_dir, options)?),
+        Some(url) => {
+            drop(Log::open_postgres(url.expose(), options)?);
+            Vault::migrate_postgres(connections(url.expose())?)?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes a data folder's read models for this process.

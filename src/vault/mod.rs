@@ -53,6 +53,7 @@ pub use upstream::{Revision, StoredTokens, UpstreamTokens};
 
 use crate::clock;
 use crate::keys::{Algorithm, SigningKeys};
+use crate::log::Migrations;
 use crate::postgres::Postgres;
 use data_keys::{DataKey, DataKeys};
 use postgres::Database;
@@ -129,6 +130,22 @@ impl Vault {
             master_keys,
             essentials,
         ))
+    }
+
+    /// How many migrations the vault in a PostgreSQL database has; it need not exist. Blocks.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    pub fn postgres_migrations(postgres: Postgres) -> Result<Migrations, VaultError> {
+        postgres::migrations(postgres)
+    }
+
+    /// Brings its tables up to date, without a master key. Blocks.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub fn migrate_postgres(postgres: Postgres) -> Result<(), VaultError> {
+        Database::open(postgres, true).map(drop)
     }
 
     /// [`Vault::open_read_only`] for the vault in a PostgreSQL database. Blocks.

@@ -17,6 +17,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::VaultError;
 use super::sql::{Field, Row, Sql, Value};
 use super::store::count_transaction;
+use crate::log::Migrations;
 use crate::postgres::{self, BEGIN_READ, BEGIN_WRITE, Error, Lease, Postgres, within};
 
 const MIGRATIONS: [&str; 1] = [include_str!(
@@ -169,6 +170,18 @@ impl Database {
             }
         }
     }
+}
+
+/// How far the tables are; there need be none.
+pub(super) fn migrations(postgres: Postgres) -> Result<Migrations, VaultError> {
+    let database = Database {
+        postgres,
+        is_read_only: true,
+    };
+    Ok(Migrations {
+        applied: database.applied()?,
+        known: known(),
+    })
 }
 
 /// Whether the same work may succeed when it is begun anew, and nothing of it holds.
