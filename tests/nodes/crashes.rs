@@ -6,13 +6,14 @@ use support::postgres::{Cluster, Stop};
 use crate::load::{Leaving, Load};
 use crate::record;
 use crate::rig::{NODES, Rig, is_ready, until};
+use crate::tails::Tails;
 
 const CLIENTS: usize = 8;
 
 #[tokio::test]
 async fn a_node_that_is_killed_loses_nothing() {
     let mut rig = Rig::start().await;
-    let load = Load::start(&rig, CLIENTS);
+    let (load, tails) = (Load::start(&rig, CLIENTS), Tails::start(&rig));
     for node in [1, 2] {
         load.goes_on(10).await;
         load.node(node, Leaving::Killed);
@@ -24,6 +25,7 @@ async fn a_node_that_is_killed_loses_nothing() {
     }
     load.goes_on(10).await;
     let told = load.end().await;
+    tails.reach(record::head(&rig.nodes[0]).await).await;
     record::agrees(&rig, told).await;
 }
 
@@ -32,7 +34,7 @@ async fn a_database_server_that_is_restarted_loses_nothing() {
     let mut cluster = Cluster::start(&[]);
     let nodes = Nodes::start(NODES, &cluster.url()).await;
     let rig = Rig::on(nodes).await;
-    let load = Load::start(&rig, CLIENTS);
+    let (load, tails) = (Load::start(&rig, CLIENTS), Tails::start(&rig));
     for how in [Stop::Fast, Stop::Immediate] {
         load.goes_on(10).await;
         cluster.stop(how);
@@ -46,5 +48,6 @@ async fn a_database_server_that_is_restarted_loses_nothing() {
         }
     }
     let told = load.end().await;
+    tails.reach(record::head(&rig.nodes[0]).await).await;
     record::agrees(&rig, told).await;
 }

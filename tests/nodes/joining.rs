@@ -1,5 +1,6 @@
 //! Nodes that come: from nothing, from a copy, and in the middle of catching up.
 
+use support::postgres::Database;
 use support::{Client, Nodes, Setup, Tokens};
 use tempfile::TempDir;
 
@@ -130,7 +131,7 @@ async fn a_backup_goes_on_as_a_node_of_its_own() {
 /// Nodes that begin together in an empty database agree on every key and on the first operator.
 #[tokio::test]
 async fn nodes_that_start_together_are_one() {
-    let database = support::postgres::Database::create();
+    let database = Database::create();
     let rig = Rig::on(Nodes::start(6, &database.url()).await).await;
     let client = rig.client().await;
     let tokens = rig.log_in(&client).await;
@@ -138,4 +139,24 @@ async fn nodes_that_start_together_are_one() {
     let count = async |of: &str| rig.nodes[3].events(&format!("type={of}")).await.len();
     assert_eq!(count("operator.added").await, 1);
     assert_eq!(count("signing_key.created").await, 1);
+}
+
+/// Where nodes may not change the schema, one command does.
+#[tokio::test]
+async fn a_database_is_migrated_by_whom_it_is_left_to() {
+    let database = Database::create();
+    let url = database.url();
+    let setup = || {
+        let setup = Setup::default().database(&url);
+        setup.env("GRANTLOG_STORE__MIGRATE", "false")
+    };
+    let code = async |args: &[&str]| setup().run(args).await.status.code();
+    let needs_migration = Some(6);
+    assert_eq!(code(&["serve"]).await, needs_migration);
+    assert_eq!(code(&["migrate", "status"]).await, needs_migration);
+    assert_eq!(code(&["migrate", "up"]).await, Some(0));
+    assert_eq!(code(&["migrate", "status"]).await, Some(0));
+    let rig = Rig::on(Nodes::with([setup(), setup()]).await).await;
+    let tokens = rig.log_in(&rig.client().await).await;
+    assert_eq!(rig.words(&tokens.access).await, [Word::Admitted; 2]);
 }

@@ -22,4 +22,5 @@ mod revocation;
 mod rig;
 mod stalls;
 mod stopping;
+mod tails;
 mod unusual;

@@ -57,7 +57,7 @@ pub async fn every_answer_was_given(rig: &Rig, told: &[Told]) {
 }
 
 /// The position of an event that this node makes now.
-async fn head(node: &Server) -> u64 {
+pub async fn head(node: &Server) -> u64 {
     let operator = serde_json::json!({"name": "witness", "role": "auditor"});
     node.post("/api/v1/operators", &operator).await.expect(201);
     let events = node.events("type=operator.added").await;

@@ -113,11 +113,16 @@ impl Setup {
 
     /// Runs `serve` until it ends by itself; for configurations it must refuse.
     pub async fn refused(self) -> Output {
+        self.run(&["serve"]).await
+    }
+
+    /// Runs a command with this configuration, in a folder of its own.
+    pub async fn run(self, args: &[&str]) -> Output {
         let folder = TempDir::new().expect("a temporary folder can be made");
         if let Some(toml) = &self.config {
             fs::write(folder.path().join("grantlog.toml"), toml).expect("the folder is writable");
         }
-        let mut command = self.command(folder.path());
+        let mut command = self.command(folder.path(), args);
         let output = tokio::time::timeout(READY_WITHIN, command.output()).await;
         output.expect("the server ends").expect("the server runs")
     }
@@ -128,14 +133,14 @@ impl Setup {
             .append(true)
             .open(log_path(folder));
         let log = log.expect("the folder is writable");
-        let mut command = self.command(folder);
+        let mut command = self.command(folder, &["serve"]);
         command
             .stdout(log.try_clone().expect("a file handle can be cloned"))
             .stderr(log);
         command.spawn().expect("the server runs")
     }
 
-    fn command(&self, folder: &Path) -> Command {
+    fn command(&self, folder: &Path, args: &[&str]) -> Command {
         let mut command = if self.disk_can_fill {
             // Without its signal, a file that may not grow is a write that fails.
             let mut shell = clean("sh".as_ref(), folder);
@@ -146,7 +151,7 @@ impl Setup {
         } else {
             grantlog(folder)
         };
-        command.arg("serve");
+        command.args(args);
         if self.config.is_some() {
             command.args(["--config", "grantlog.toml"]);
         }
