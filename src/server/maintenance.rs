@@ -17,24 +17,30 @@ const EVERY: Duration = Duration::from_secs(60);
 const CATCH_UP_EVERY: Duration = Duration::from_millis(500);
 const EXPIRE_AT_ONCE: usize = 500;
 
-/// Runs until the service stops. `unused_client_hours` of 0 keeps unused clients for ever.
+/// Runs until the service stops, whatever the stores are doing then. `unused_client_hours` of 0 keeps
+/// unused clients for ever.
 pub async fn run(shared: Shared, unused_client_hours: u32) {
-    let mut minutes = tokio::time::interval(EVERY);
-    loop {
-        tokio::select! {
-            _ = minutes.tick() => {}
-            () = shared.stopping.cancelled() => return,
+    let stopping = shared.stopping.clone();
+    let minutes = async {
+        let mut minutes = tokio::time::interval(EVERY);
+        loop {
+            minutes.tick().await;
+            look_after(&shared, unused_client_hours).await;
         }
-        let now = clock::now();
-        shared.rates.prune();
-        shared.app.revocations.prune(now);
-        shared.app.under_way.prune(now);
-        if let Err(error) = shared.app.vault.prepare(now).await {
-            tracing::warn!(%error, "keys could not be prepared");
-        }
-        if unused_client_hours > 0 {
-            expire_unused(&shared, now, unused_client_hours).await;
-        }
+    };
+    stopping.run_until_cancelled(minutes).await;
+}
+
+async fn look_after(shared: &Shared, unused_client_hours: u32) {
+    let now = clock::now();
+    shared.rates.prune();
+    shared.app.revocations.prune(now);
+    shared.app.under_way.prune(now);
+    if let Err(error) = shared.app.vault.prepare(now).await {
+        tracing::warn!(%error, "keys could not be prepared");
+    }
+    if unused_client_hours > 0 {
+        expire_unused(shared, now, unused_client_hours).await;
     }
 }
 
@@ -43,17 +49,17 @@ pub async fn catch_up(shared: Shared) {
     if !shared.app.log.is_shared() {
         return;
     }
-    let mut seconds = tokio::time::interval(CATCH_UP_EVERY);
-    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = seconds.tick() => {}
-            () = shared.stopping.cancelled() => return,
+    let seconds = async {
+        let mut seconds = tokio::time::interval(CATCH_UP_EVERY);
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            seconds.tick().await;
+            if let Err(error) = shared.app.vault.catch_up().await {
+                tracing::warn!(%error, "the vault cannot be followed");
+            }
         }
-        if let Err(error) = shared.app.vault.catch_up().await {
-            tracing::warn!(%error, "the vault cannot be followed");
-        }
-    }
+    };
+    shared.stopping.run_until_cancelled(seconds).await;
 }
 
 /// The read model only suggests; each client's own stream decides.

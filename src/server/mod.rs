@@ -45,6 +45,9 @@ pub const READ_MODEL_FILE: &str = "read.db";
 
 /// How long requests in flight may take to end.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long a store may take after that: whoever stops a node has not much more patience, and what a
+/// silent database holds is there at the next start.
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -195,8 +198,13 @@ impl Running {
         {
             tracing::warn!("some requests did not end in time");
         }
-        self.app.log.close().await;
-        self.follower.end().await;
+        let closed = async {
+            self.app.log.close().await;
+            self.follower.end().await;
+        };
+        if tokio::time::timeout(CLOSE, closed).await.is_err() {
+            tracing::warn!("the log did not answer in time");
+        }
     }
 }
 
