@@ -112,3 +112,28 @@ async fn a_node_without_the_log_answers_503_and_has_done_nothing() {
         away.refresh(&tokens.refresh).await.expect(200);
     }
 }
+
+/// Whoever stops it does not wait for a database that does not answer.
+#[tokio::test]
+async fn a_node_without_the_log_stops_in_time() {
+    let (mut rig, networks) = rig().await;
+    let client = rig.client().await;
+    let tokens = rig.log_in(&client).await;
+    for (node, lose) in [1, 2].into_iter().zip(WAYS) {
+        lose(&networks[node]);
+        rig.until_word(node, &tokens.access, Word::Unavailable)
+            .await;
+        let began = Instant::now();
+        rig.nodes.get_mut(node).stop().await;
+        assert!(
+            began.elapsed() < Duration::from_secs(12),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+    client
+        .at(&rig.nodes[0])
+        .refresh(&tokens.refresh)
+        .await
+        .expect(200);
+}

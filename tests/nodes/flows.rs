@@ -142,6 +142,9 @@ async fn operators_administer_on_any_node() {
             proxy.at(server).list_tools("").await.expect(401);
             let path = format!("/api/v1/proxies/{}", proxy.id);
             server.get(&path).await.expect(200);
+            let listed = server.get("/api/v1/proxies?limit=1000").await.expect(200);
+            let listed = listed.json()["data"].as_array().expect("rows").clone();
+            assert!(listed.iter().any(|row| row["id"] == proxy.id), "{listed:?}");
         }
         last.delete(&operator).await.expect(204);
         for server in [here, next, last] {

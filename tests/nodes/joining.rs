@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::load::Load;
 use crate::record;
-use crate::rig::{Rig, Word, is_ready, word};
+use crate::rig::{NODES, Rig, Word, is_ready, word};
 
 /// More than a node reads before it serves.
 const ENTRIES: u64 = 150_000;
@@ -139,6 +139,21 @@ async fn nodes_that_start_together_are_one() {
     let count = async |of: &str| rig.nodes[3].events(&format!("type={of}")).await.len();
     assert_eq!(count("operator.added").await, 1);
     assert_eq!(count("signing_key.created").await, 1);
+}
+
+/// It could neither read what is sealed nor refresh anything.
+#[tokio::test]
+async fn a_node_with_another_master_key_does_not_start() {
+    let rig = Rig::start().await;
+    let other = "pPqkR0zq3lJYw1nC7Vb2hXf8tSgE5uDyA9oKiL4Z6Hc=";
+    let setup = Setup::default().database(&rig.database().url());
+    let refused = setup
+        .env("GRANTLOG_KEYS__MASTER_KEY", other)
+        .refused()
+        .await;
+    assert_eq!(refused.status.code(), Some(8), "{refused:?}");
+    let tokens = rig.log_in(&rig.client().await).await;
+    assert_eq!(rig.words(&tokens.access).await, [Word::Admitted; NODES]);
 }
 
 /// Where nodes may not change the schema, one command does.

@@ -11,7 +11,7 @@ use crate::rig::{NODES, Rig, Word, plain_http};
 const EVERYWHERE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Asks all gateways again and again: each has to refuse the token in time, and goes on to.
-async fn is_refused_everywhere(rig: &Rig, access_token: &str) {
+pub async fn is_refused_everywhere(rig: &Rig, access_token: &str) {
     let revoked = Instant::now();
     let mut refused = [false; NODES];
     while refused != [true; NODES] {
