@@ -17,7 +17,6 @@ mod refusals;
 mod revocations;
 mod stamp;
 mod streams;
-mod under_way;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -38,7 +37,6 @@ pub use refusals::{Refusals, RefusedRequest, record as record_refusals};
 pub use revocations::Revocations;
 pub use stamp::Context;
 pub use streams::Stored;
-pub use under_way::UnderWay;
 
 use stamp::Place;
 use streams::{Slot, Streams};
@@ -60,8 +58,6 @@ pub struct App {
     pub directory: Directory,
     /// Grants that were revoked while their access tokens still live, following the log.
     pub revocations: Revocations,
-    /// Clients that somebody is authorizing at this node.
-    pub under_way: UnderWay,
     /// Refused requests on their way to the log.
     pub refusals: Refusals,
     /// How far this node has followed the log.
@@ -113,7 +109,6 @@ impl App {
             vault,
             directory: Directory::default(),
             revocations: Revocations::default(),
-            under_way: UnderWay::default(),
             refusals: Refusals::default(),
             progress: Progress::default(),
             streams: Streams::default(),

@@ -111,7 +111,7 @@ pub async fn authorize(
         .into_owned()
         .collect();
     let parameters = AuthorizationParameters::new(pairs);
-    let client = match client(&shared, &parameters, &terms).await {
+    let client = match client(&shared, &parameters, &terms, context.now).await {
         Ok(client) => client,
         Err(error) => return error.into_page(&shared, &terms, &context),
     };
@@ -135,10 +135,6 @@ pub async fn authorize(
             return redirect(&shared, &terms, &target, Outcome::Error(error_code(rule)));
         }
     };
-    if registration.first_authorized_at.is_none() {
-        let client = registration.client_id;
-        shared.app.under_way.begin(client, context.now);
-    }
     let wants_consent =
         terms.proxy.settings.require_consent || request.prompt.contains(&Prompt::Consent);
     let transaction = begin(&terms, request, &context, wants_consent);
@@ -222,13 +218,22 @@ async fn client(
     shared: &Shared,
     parameters: &AuthorizationParameters,
     terms: &ProxyTerms,
+    now: Timestamp,
 ) -> Result<std::sync::Arc<Client>, Stop> {
     let id = parameters.client_id()?;
+    let is_unused = |client: &Client| {
+        let registration = client.registration();
+        registration.is_some_and(|registration| shared.is_unused(registration, now))
+    };
     let known = shared.app.state::<Client>(id).await.map_err(Stop::Store)?;
-    if parameters.target(&known, terms.id).is_ok() {
+    if parameters.target(&known, terms.id).is_ok() && !is_unused(&known) {
         return Ok(known);
     }
-    shared.app.fresh::<Client>(id).await.map_err(Stop::Store)
+    let known = shared.app.fresh::<Client>(id).await.map_err(Stop::Store)?;
+    if is_unused(&known) {
+        return Err(Unanswerable::ClientUnknown.into());
+    }
+    Ok(known)
 }
 
 fn begin(

@@ -4,6 +4,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
+use chrono::TimeDelta;
+use domain::Timestamp;
+use domain::client::Registration;
 use domain::event::Correlation;
 use domain::grant::{Command, Grant, RevocationReason};
 use domain::id::{ClientId, GrantId, ProviderId, ProxyId};
@@ -44,6 +47,8 @@ pub struct Parts {
     pub gateway: Gateway,
     /// The largest request an MCP client may send, in bytes.
     pub mcp_body_bytes: u64,
+    /// How long a client may go without ever being authorized; absent: for ever.
+    pub unused_client: Option<TimeDelta>,
     /// Read models for queries.
     pub reader: projections::Reader,
     /// Secrets of the vault, by version.
@@ -134,6 +139,14 @@ impl Parts {
             return Ok(());
         }
         self.app.ensure_signing_keys(context).await
+    }
+
+    /// Whether a client has gone without ever being authorized for so long that nobody may begin to
+    /// any more. It is removed once whoever had begun before can have ended.
+    #[must_use]
+    pub fn is_unused(&self, client: &Registration, now: Timestamp) -> bool {
+        let age = now - client.registered_at;
+        client.first_authorized_at.is_none() && self.unused_client.is_some_and(|max| age >= max)
     }
 
     /// How far the clock of the node that issued a token may be from this one's, in seconds. Nodes that

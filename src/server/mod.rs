@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use projections::{ReadModel, ReadModelError, Reader};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -178,10 +179,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let refusals =
         app::record_refusals(shared.app.clone(), async move { stopped.cancelled().await });
     tasks.spawn(refusals);
-    tasks.spawn(maintenance::run(
-        shared.clone(),
-        config.limits.unused_client_hours,
-    ));
+    tasks.spawn(maintenance::run(shared.clone()));
     tasks.spawn(maintenance::catch_up(shared.clone()));
     integrity::watch(shared);
     Ok(running)
@@ -291,6 +289,10 @@ fn parts(config: &Config, app: Arc<App>, reader: Reader) -> Result<Parts, StartE
         trusted_proxies: config.network.trusted_proxies.clone(),
         gateway: config.gateway.clone(),
         mcp_body_bytes: config.limits.mcp_body_bytes,
+        unused_client: match config.limits.unused_client_hours {
+            0 => None,
+            hours => Some(TimeDelta::hours(hours.into())),
+        },
         reader,
         secrets: quick_cache::sync::Cache::new(1024),
         integrity: Integrity::default(),
