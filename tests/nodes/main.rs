@@ -23,4 +23,5 @@ mod rig;
 mod stalls;
 mod stopping;
 mod tails;
+mod unused;
 mod unusual;
