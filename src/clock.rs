@@ -1,17 +1,59 @@
 //! The only place that reads the clock and draws randomness; everything else is handed both.
+//!
+//! Nodes that share a log judge the same codes, tokens and retries, so they must agree on the time, and their
+//! machines need not. The database they share has one clock, and its answers say what it shows: from the first one on
+//! [`now`] is that clock, as far as this machine can tell, and not its own. Order never comes from it.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use aws_lc_rs::rand;
-use chrono::SubsecRound;
+use chrono::{SubsecRound, TimeDelta};
 use domain::Timestamp;
 use domain::id::EventId;
 use zeroize::{Zeroize, Zeroizing};
 
+/// How far the clock that is followed is ahead of this machine's, in microseconds.
+static AHEAD: AtomicI64 = AtomicI64::new(0);
+
+/// A machine's clock that is off by more is worth a word.
+const NOTICED: TimeDelta = TimeDelta::seconds(1);
+
 /// The current instant in UTC, truncated to microseconds as every stored instant is.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the place")]
 pub fn now() -> Timestamp {
+    this_machines() + ahead()
+}
+
+/// How far the clock that is followed is ahead of this machine's.
+#[must_use]
+pub fn ahead() -> TimeDelta {
+    TimeDelta::microseconds(AHEAD.load(Ordering::Relaxed))
+}
+
+/// Follows a clock that showed `theirs`, in microseconds since 1970, at some instant of the last `within`. As long as
+/// what is known of it may be right, nothing changes: its answers take time, now more and now less.
+pub fn follow(theirs: i64, within: Duration) {
+    let least = theirs.saturating_sub(this_machines().timestamp_micros());
+    let within = i64::try_from(within.as_micros()).unwrap_or(i64::MAX);
+    let most = least.saturating_add(within);
+    let before = ahead();
+    if (least..=most).contains(&AHEAD.load(Ordering::Relaxed)) {
+        return;
+    }
+    AHEAD.store(least.midpoint(most), Ordering::Relaxed);
+    if (ahead() - before).abs() > NOTICED {
+        let seconds = ahead().num_seconds();
+        tracing::warn!(
+            seconds,
+            "the database's clock is followed, which is ahead of this machine's"
+        );
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
+fn this_machines() -> Timestamp {
     chrono::Utc::now().trunc_subsecs(6)
 }
 
@@ -74,6 +116,22 @@ mod tests {
         let half_zero = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == 0).count() > 12;
         assert!(!drawn.iter().any(|bytes| half_zero(bytes)));
         DRAWN.with_borrow(|drawn| assert!(drawn.bytes[drawn.left..].iter().all(|byte| *byte == 0)));
+    }
+
+    #[test]
+    fn a_clock_is_followed_as_far_as_its_answers_tell() {
+        let theirs = |ahead: TimeDelta| (this_machines() + ahead).timestamp_micros();
+        let hour = TimeDelta::hours(1);
+        follow(theirs(hour), Duration::from_millis(2));
+        let first = ahead();
+        assert!((first - hour).abs() < TimeDelta::seconds(1), "{first}");
+        assert!((now() - this_machines() - hour).abs() < TimeDelta::seconds(1));
+        // Slow answers say less, and nothing against it.
+        follow(theirs(hour - TimeDelta::seconds(4)), Duration::from_secs(8));
+        assert_eq!(ahead(), first);
+        follow(theirs(TimeDelta::zero()), Duration::from_secs(1));
+        assert!(ahead().abs() < TimeDelta::seconds(2), "{}", ahead());
+        AHEAD.store(0, Ordering::Relaxed);
     }
 
     #[test]

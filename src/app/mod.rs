@@ -17,7 +17,6 @@ mod refusals;
 mod revocations;
 mod stamp;
 mod streams;
-mod under_way;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -38,18 +37,16 @@ pub use refusals::{Refusals, RefusedRequest, record as record_refusals};
 pub use revocations::Revocations;
 pub use stamp::Context;
 pub use streams::Stored;
-pub use under_way::UnderWay;
 
 use stamp::Place;
 use streams::{Slot, Streams};
 
 /// How long a command that needs a list may wait for the read models.
 const READ_MODEL_WAIT: Duration = Duration::from_secs(5);
+/// How old this node's view of what others appended may be.
+const VIEW_AGE_MAX: Duration = Duration::from_secs(2);
 /// How long a refusal may wait for what other nodes appended.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(2);
-/// A node that has not followed a shared log for this long admits nobody: another may have revoked
-/// what it would admit.
-const VIEW_AGE_MAX: Duration = Duration::from_secs(2);
 
 /// The state of the program: the log, the vault, and what is kept in memory of them.
 pub struct App {
@@ -61,8 +58,6 @@ pub struct App {
     pub directory: Directory,
     /// Grants that were revoked while their access tokens still live, following the log.
     pub revocations: Revocations,
-    /// Clients that somebody is authorizing at this node.
-    pub under_way: UnderWay,
     /// Refused requests on their way to the log.
     pub refusals: Refusals,
     /// How far this node has followed the log.
@@ -114,7 +109,6 @@ impl App {
             vault,
             directory: Directory::default(),
             revocations: Revocations::default(),
-            under_way: UnderWay::default(),
             refusals: Refusals::default(),
             progress: Progress::default(),
             streams: Streams::default(),
@@ -264,10 +258,19 @@ impl App {
             .map_err(|_| Unavailable::NotFollowed)
     }
 
-    /// Whether this node knows what others have appended; always so where there are no others.
+    /// Whether this node knows, to within two seconds, what others appended. Where it does not, it
+    /// must not admit anybody: they may have revoked what it would admit.
     #[must_use]
-    pub fn has_current_view(&self) -> bool {
+    pub fn is_followed(&self) -> bool {
         !self.log.is_shared() || self.progress.memory_age() <= VIEW_AGE_MAX
+    }
+
+    /// Waits until this node may admit people.
+    pub async fn until_followed(&self) {
+        self.progress.wait_for_memory(self.log.head()).await;
+        while !self.is_followed() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Waits until this node's read models know everything that is durable now.

@@ -122,7 +122,12 @@ pub fn run() -> ExitCode {
         .enable_all()
         .build();
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(dispatch(cli.command, &mut output)),
+        Ok(runtime) => {
+            let done = runtime.block_on(dispatch(cli.command, &mut output));
+            // A thread that still asks a store is waited for by nobody.
+            runtime.shutdown_background();
+            done
+        }
         Err(error) => Err(Failure::Error(format!("cannot start: {error}"))),
     };
     let exit = match done {

@@ -17,7 +17,7 @@ use domain::id::{ApiKeyId, ClientId, GrantId, SubjectId};
 use domain::scope::Scope;
 
 use super::Gateway;
-use super::challenge::{Denial, Denied};
+use super::challenge::Denied;
 use super::credentials::{self, Credential};
 use super::endpoint::Stop;
 use super::first_use::Trouble;
@@ -69,7 +69,7 @@ pub(super) async fn admit(
     headers: &HeaderMap,
     context: &Context,
 ) -> Result<Admitted, Stop> {
-    if !gateway.shared.app.has_current_view() {
+    if !gateway.shared.app.is_followed() {
         return Err(Stop::Unavailable);
     }
     match credentials::presented(headers, uri.query())? {
@@ -111,7 +111,7 @@ async fn verify(
     target: &Target,
     token: &str,
     now: Timestamp,
-) -> Result<Arc<Claims>, Denial> {
+) -> Result<Arc<Claims>, Stop> {
     let shared = &gateway.shared;
     let audiences = target.audiences(&shared.urls);
     let audiences: Vec<&str> = audiences.iter().map(String::as_str).collect();
@@ -119,15 +119,12 @@ async fn verify(
         issuer: &shared.urls.issuer(target.terms.id),
         audiences: &audiences,
         now,
-        leeway_s: 0,
+        leeway_s: shared.leeway_s(),
     };
-    let keys = shared.app.vault.signing_keys();
-    let verified = match gateway.known_tokens.verify(&keys, token, expected) {
-        // Another node may have made the key since.
-        Err(Rejection::UnknownKey) => shared.verify(token, expected).await.map(Arc::new),
-        verified => verified,
-    };
-    verified.map_err(|rejection| Denied::InvalidToken.because(rejection.as_str()))
+    let known = &gateway.known_tokens;
+    let verified = shared.by_signing_keys(|keys| known.verify(keys, token, expected));
+    let denied = |rejection: Rejection| Denied::InvalidToken.because(rejection.as_str());
+    Ok(verified.await?.map_err(denied)?)
 }
 
 async fn by_api_key(

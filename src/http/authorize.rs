@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use domain::authorization::{
     AuthorizationParameters, AuthorizationRequest, Offer, Prompt, Rule, Target, Unanswerable,
 };
-use domain::client::Client;
+use domain::client::{Client, Registration};
 use domain::grant::{Consent, Grant, Requested};
 use domain::id::{GrantId, ProviderId};
 use domain::secret::SecretHash;
@@ -100,7 +100,7 @@ pub async fn authorize(
     RawQuery(query): RawQuery,
     Caller(context): Caller,
 ) -> Response {
-    let terms = match shared.proxy(&proxy).await {
+    let mut terms = match shared.proxy(&proxy).await {
         Ok(terms) => terms,
         Err(error) => return shared.answered(ENDPOINT, &proxy, &context, Err(error)),
     };
@@ -111,7 +111,7 @@ pub async fn authorize(
         .into_owned()
         .collect();
     let parameters = AuthorizationParameters::new(pairs);
-    let client = match client(&shared, &parameters, &terms).await {
+    let client = match client(&shared, &parameters, &terms, context.now).await {
         Ok(client) => client,
         Err(error) => return error.into_page(&shared, &terms, &context),
     };
@@ -119,25 +119,22 @@ pub async fn authorize(
         Ok(found) => found,
         Err(error) => return Stop::from(error).into_page(&shared, &terms, &context),
     };
-    let canonical = shared.urls.resource(terms.id);
-    let others = shared.other_resources(terms.id);
-    let offer = Offer {
-        scopes: terms.scopes(),
-        default_scopes: terms.default_scopes(),
-        resource: &canonical,
-        other_resources: &others,
-    };
-    let request = match parameters.request(registration, target.clone(), offer) {
+    let judge = |terms: &ProxyTerms| judge(&shared, &parameters, registration, &target, terms);
+    let mut judged = judge(&terms);
+    if let Err(Rule::ScopeNotOffered | Rule::Resource(_)) = judged {
+        terms = match shared.latest(&terms).await {
+            Ok(terms) => terms,
+            Err(error) => return shared.answered(ENDPOINT, &proxy, &context, Err(error)),
+        };
+        judged = judge(&terms);
+    }
+    let request = match judged {
         Ok(request) => request,
         Err(rule) => {
             note(&shared, &terms, &context, cause(rule));
             return redirect(&shared, &terms, &target, Outcome::Error(error_code(rule)));
         }
     };
-    if registration.first_authorized_at.is_none() {
-        let client = registration.client_id;
-        shared.app.under_way.begin(client, context.now);
-    }
     let wants_consent =
         terms.proxy.settings.require_consent || request.prompt.contains(&Prompt::Consent);
     let transaction = begin(&terms, request, &context, wants_consent);
@@ -146,6 +143,23 @@ pub async fn authorize(
     } else {
         to_provider(&shared, &terms, transaction, &context).await
     }
+}
+
+/// The request by the terms of a proxy.
+fn judge(
+    shared: &Shared,
+    parameters: &AuthorizationParameters,
+    registration: &Registration,
+    target: &Target,
+    terms: &ProxyTerms,
+) -> Result<AuthorizationRequest, Rule> {
+    let offer = Offer {
+        scopes: terms.scopes(),
+        default_scopes: terms.default_scopes(),
+        resource: &shared.urls.resource(terms.id),
+        other_resources: &shared.other_resources(terms.id),
+    };
+    parameters.request(registration, target.clone(), offer)
 }
 
 /// Why the request is answered on a page of ours.
@@ -204,13 +218,22 @@ async fn client(
     shared: &Shared,
     parameters: &AuthorizationParameters,
     terms: &ProxyTerms,
+    now: Timestamp,
 ) -> Result<std::sync::Arc<Client>, Stop> {
     let id = parameters.client_id()?;
+    let is_unused = |client: &Client| {
+        let registration = client.registration();
+        registration.is_some_and(|registration| shared.is_unused(registration, now))
+    };
     let known = shared.app.state::<Client>(id).await.map_err(Stop::Store)?;
-    if parameters.target(&known, terms.id).is_ok() {
+    if parameters.target(&known, terms.id).is_ok() && !is_unused(&known) {
         return Ok(known);
     }
-    shared.app.fresh::<Client>(id).await.map_err(Stop::Store)
+    let known = shared.app.fresh::<Client>(id).await.map_err(Stop::Store)?;
+    if is_unused(&known) {
+        return Err(Unanswerable::ClientUnknown.into());
+    }
+    Ok(known)
 }
 
 fn begin(
@@ -239,7 +262,7 @@ fn begin(
 fn ask(
     shared: &Shared,
     terms: &ProxyTerms,
-    client: &domain::client::Registration,
+    client: &Registration,
     mut transaction: Transaction,
     context: &Context,
 ) -> Response {

@@ -4,32 +4,39 @@
 //! checked. The grant's first append expects an empty stream, so a callback works once, on every
 //! node.
 
+mod wrong;
+
+use std::time::Duration;
+
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use chrono::TimeDelta;
 use domain::client::{self, Client};
 use domain::entry::{Actor, Identity};
-use domain::event::Correlation;
 use domain::grant::{Authorize, Command, FailLogin, Grant, Rule};
-use domain::id::{ProviderId, SubjectId};
+use domain::id::{GrantId, ProviderId, SubjectId};
 use domain::subject::{self, Subject};
 
+use super::Shared;
 use super::authorize::{
     LOGIN_PURPOSE, Outcome, Transaction, login_error_code, redirect, unavailable,
 };
 use super::cookies::{STEP_S, Step};
-use super::pages::ErrorPage;
 use super::request::Caller;
-use super::{Shared, restart};
-use crate::app::{Context, ExecuteError, ProxyTerms, RefusedRequest, Unavailable};
+use crate::app::{Context, ExecuteError, ProxyTerms, Unavailable};
 use crate::federation::{self, Login, LoginFailure};
 use crate::tokens::code::Code;
 use crate::tokens::sealed;
 use crate::vault;
+use wrong::{Wrong, refuse};
 
 /// RFC 9700 §2.1.1 asks for a short life; a minute is a slow client.
 const CODE_LIFETIME: TimeDelta = TimeDelta::seconds(60);
+
+/// How long a request takes that has the provider's tokens already, with a slow store.
+const SOON: Duration = Duration::from_secs(3);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// `GET /api/v1/oauth/callback/{provider_id}`
 pub async fn callback(
@@ -67,12 +74,14 @@ pub async fn callback(
         return refuse(&shared, Some(&transaction), &context, wrong);
     }
     let terms = shared
-        .app
-        .directory
-        .enabled(transaction.request.proxy_id)
-        .filter(|terms| terms.proxy.settings.provider_id == transaction.provider_id);
-    let Some(terms) = terms else {
-        return refuse(&shared, Some(&transaction), &context, Wrong::Proxy);
+        .terms(transaction.request.proxy_id, |terms| {
+            terms.proxy.settings.provider_id == transaction.provider_id
+        })
+        .await;
+    let terms = match terms {
+        Ok(Some(terms)) => terms,
+        Ok(None) => return refuse(&shared, Some(&transaction), &context, Wrong::Proxy),
+        Err(error) => return unavailable(&error, &context),
     };
     let (code, iss, error) = (parameter("code"), parameter("iss"), parameter("error"));
     let callback = federation::Callback {
@@ -83,6 +92,12 @@ pub async fn callback(
     let mut response =
         match log_in(&shared, &terms, &transaction, &state, &callback, &context).await {
             Ok(login) => admit(&shared, &terms, &transaction, login, &context).await,
+            Err(Failure::Answered) => refuse(
+                &shared,
+                Some(&transaction),
+                &context,
+                Wrong::AlreadyAnswered,
+            ),
             Err(Failure::Login(failure)) => {
                 fail(&shared, &terms, &transaction, failure, &context).await
             }
@@ -101,7 +116,15 @@ pub async fn callback(
 
 enum Failure {
     Login(LoginFailure),
+    /// It is none: the same callback was answered elsewhere.
+    Answered,
     Store(Unavailable),
+}
+
+impl From<Unavailable> for Failure {
+    fn from(error: Unavailable) -> Self {
+        Self::Store(error)
+    }
 }
 
 async fn log_in(
@@ -113,13 +136,12 @@ async fn log_in(
     context: &Context,
 ) -> Result<Login, Failure> {
     // A callback that was answered must not reach the provider a second time.
-    let known = shared.app.state::<Grant>(transaction.grant_id).await;
-    if *known.map_err(Failure::Store)? != Grant::Absent {
-        return Err(Failure::Login(LoginFailure::CallbackMalformed));
+    let known = shared.app.state::<Grant>(transaction.grant_id).await?;
+    if *known != Grant::Absent {
+        return Err(Failure::Answered);
     }
     let provider_id = transaction.provider_id;
-    let secret = shared.provider_secret(provider_id, &terms.provider).await;
-    let secret = secret.map_err(Failure::Store)?;
+    let secret = shared.provider_secret(provider_id, &terms.provider).await?;
     let callback_url = shared.urls.callback(provider_id);
     let provider = federation::Provider {
         id: provider_id,
@@ -127,16 +149,33 @@ async fn log_in(
         client_secret: &secret,
         callback_url: &callback_url,
     };
-    shared
+    let attempt = transaction.attempt(state);
+    let completed = shared
         .federation
-        .complete(
-            &provider,
-            callback,
-            &transaction.attempt(state),
-            context.now,
-        )
-        .await
-        .map_err(Failure::Login)
+        .complete(&provider, callback, &attempt, context.now);
+    match completed.await {
+        Ok(login) => Ok(login),
+        // The provider takes its code once: another request may have brought it the same one.
+        Err(LoginFailure::TokenEndpointInvalidGrant)
+            if is_answered(shared, transaction.grant_id).await? =>
+        {
+            Err(Failure::Answered)
+        }
+        Err(failure) => Err(Failure::Login(failure)),
+    }
+}
+
+/// Whether a callback is answered by now, or soon, perhaps by another node: a browser or a balancer
+/// that repeats a request must not turn a login that succeeds into one that failed.
+async fn is_answered(shared: &Shared, grant_id: GrantId) -> Result<bool, Unavailable> {
+    let answered = async {
+        while *shared.app.fresh::<Grant>(grant_id).await? == Grant::Absent {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(true)
+    };
+    let answered = tokio::time::timeout(SOON, answered).await;
+    answered.unwrap_or(Ok(false))
 }
 
 /// Makes a login a grant, if this proxy admits the person, and hands out the code.
@@ -338,84 +377,4 @@ async fn expired(shared: &Shared, transaction: &Transaction, context: &Context) 
         }
         Err(ExecuteError::Unavailable(error)) => unavailable(&error, context),
     }
-}
-
-/// What is wrong with a callback that is answered on a page of ours.
-enum Wrong {
-    State,
-    Provider,
-    Browser,
-    Proxy,
-    AlreadyAnswered,
-    Expired,
-    Answer(LoginFailure),
-}
-
-fn refuse(
-    shared: &Shared,
-    transaction: Option<&Transaction>,
-    context: &Context,
-    wrong: Wrong,
-) -> Response {
-    let (status, cause, message) = match wrong {
-        Wrong::State => (
-            StatusCode::BAD_REQUEST,
-            "unknown_state",
-            "This is not an answer to a login that began here.",
-        ),
-        Wrong::Provider => (
-            StatusCode::BAD_REQUEST,
-            "callback_of_another_provider",
-            "The answer came from another provider than the one that was asked.",
-        ),
-        Wrong::Browser => (
-            StatusCode::FORBIDDEN,
-            "callback_from_another_browser",
-            "This login began in another browser. If you did not start it yourself, somebody \
-             may be trying to use your account: close this page.",
-        ),
-        Wrong::Proxy => (
-            StatusCode::BAD_REQUEST,
-            "proxy_changed_during_login",
-            "The server you were logging in to has changed. Please start again.",
-        ),
-        Wrong::AlreadyAnswered => (
-            StatusCode::BAD_REQUEST,
-            "callback_repeated",
-            "This login has already been completed.",
-        ),
-        Wrong::Expired => (
-            StatusCode::BAD_REQUEST,
-            "login_took_too_long",
-            "The login took too long. Please start again, here or in the application.",
-        ),
-        Wrong::Answer(failure) => (
-            StatusCode::BAD_REQUEST,
-            failure.as_str(),
-            "The provider's answer cannot be trusted. Please start again.",
-        ),
-    };
-    let again = transaction
-        .filter(|_| matches!(wrong, Wrong::Expired))
-        .map(|transaction| restart::url(&shared.urls, &transaction.request));
-    let correlation = transaction.map_or_else(Correlation::default, |transaction| Correlation {
-        proxy_id: Some(transaction.request.proxy_id),
-        client_id: Some(transaction.request.client_id),
-        subject: None,
-    });
-    let refused = RefusedRequest {
-        endpoint: "callback",
-        cause,
-        correlation,
-    };
-    shared.app.refusals.note(refused, context);
-    ErrorPage {
-        status,
-        code: "invalid_request",
-        message,
-        detail: None,
-        again: again.as_deref(),
-        request_id: context.request_id,
-    }
-    .into_response()
 }

@@ -21,6 +21,9 @@ use crate::tokens::sealed;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// The decision is on other terms than the proxy's.
+const FOR_ANOTHER_PROXY: &str = "consent_for_another_proxy";
+
 /// `POST {base}/consent`
 pub async fn decide(
     State(shared): State<Shared>,
@@ -36,6 +39,13 @@ pub async fn decide(
     let (transaction, approves) = match read(&shared, &terms, &headers, &body, &context) {
         Ok(read) => read,
         Err(refused) => return refuse(&shared, &terms, &context, &refused),
+    };
+    let asked = transaction.provider_id;
+    let fit = |terms: &ProxyTerms| terms.proxy.settings.provider_id == asked;
+    let terms = match shared.terms(terms.id, fit).await {
+        Ok(Some(terms)) => terms,
+        Ok(None) => return refuse(&shared, &terms, &context, &FOR_ANOTHER_PROXY.into()),
+        Err(error) => return unavailable(&error, &context),
     };
     // The cookie stays: a button that is pressed again while the next page is slow decides again.
     if approves {
@@ -60,10 +70,8 @@ fn read(
     let key = &shared.app.vault.purpose_keys().state;
     let transaction: Transaction =
         sealed::unseal(key, CONSENT_PURPOSE, sealed_transaction).map_err(|_| "forged_consent")?;
-    if transaction.request.proxy_id != terms.id
-        || transaction.provider_id != terms.proxy.settings.provider_id
-    {
-        return Err("consent_for_another_proxy".into());
+    if transaction.request.proxy_id != terms.id {
+        return Err(FOR_ANOTHER_PROXY.into());
     }
     if (context.now - transaction.step_at).num_seconds() > STEP_S {
         return Err(Refused {

@@ -4,6 +4,7 @@
 //! several tabs do not disturb each other, and lives as long as that may take.
 
 use axum::http::{HeaderMap, HeaderValue, header};
+use chrono::TimeDelta;
 use domain::id::GrantId;
 use domain::secret::SecretHash;
 
@@ -11,6 +12,10 @@ use crate::tokens::Secret;
 
 /// How long a person has for each step.
 pub const STEP_S: i64 = 600;
+
+/// How long an authorization may take from the client's request on: consent, login, and a minute for
+/// what is between and after them.
+pub const AUTHORIZATION_MAX: TimeDelta = TimeDelta::seconds(2 * STEP_S + 60);
 
 /// Which step a cookie binds.
 #[derive(Clone, Copy)]

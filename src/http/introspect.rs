@@ -18,7 +18,7 @@ use super::form::{Form, Posted};
 use super::request::Caller;
 use super::revoke::verified;
 use crate::app::ProxyTerms;
-use crate::tokens::access::Expected;
+use crate::tokens::access::{self, Expected};
 use crate::tokens::refresh::RefreshToken;
 
 /// `POST {base}/introspect`
@@ -92,9 +92,10 @@ async fn access_token(
         issuer: &issuer,
         audiences: &audiences,
         now,
-        leeway_s: 0,
+        leeway_s: shared.leeway_s(),
     };
-    let Ok(claims) = shared.verify(token, expected).await else {
+    let verified = shared.by_signing_keys(|keys| access::verify(keys, token, expected));
+    let Ok(claims) = verified.await? else {
         return Ok(None);
     };
     // "Active" is a statement about now, on whichever node the grant was revoked.

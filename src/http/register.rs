@@ -34,7 +34,7 @@ pub async fn register(
     let outcome = async {
         let terms = shared.proxy(&proxy).await?;
         shared.rates.registration(context.ip)?;
-        let metadata = metadata(&terms, &body)?;
+        let metadata = metadata(&shared, &terms, &body).await?;
         let client_id = ClientId(clock::event_id().0);
         let secret = (!metadata.is_public()).then(Secret::for_client);
         let registration_token = Secret::for_registration();
@@ -100,7 +100,7 @@ pub async fn update(
             .registration()
             .filter(|registration| registration.proxy_id == terms.id)
             .ok_or_else(wrong_token)?;
-        let metadata = metadata(&terms, &body)?;
+        let metadata = metadata(&shared, &terms, &body).await?;
         let becomes_confidential = before.secret.is_none() && !metadata.is_public();
         let secret = Secret::for_client();
         let next = Secret::for_registration();
@@ -157,7 +157,11 @@ pub async fn remove(
     shared.answered(ENDPOINT, &proxy, &context, outcome.await)
 }
 
-fn metadata(terms: &ProxyTerms, body: &[u8]) -> Result<ClientMetadata, OAuthError> {
+async fn metadata(
+    shared: &Shared,
+    terms: &ProxyTerms,
+    body: &[u8],
+) -> Result<ClientMetadata, OAuthError> {
     let document = strict_json::parse(body).map_err(|error| {
         OAuthError::new(
             Code::InvalidClientMetadata,
@@ -165,7 +169,13 @@ fn metadata(terms: &ProxyTerms, body: &[u8]) -> Result<ClientMetadata, OAuthErro
             error.to_string(),
         )
     })?;
-    ClientMetadata::parse(&document, &terms.proxy.settings.allowed_redirects).map_err(Into::into)
+    let parse = |terms: &ProxyTerms| {
+        ClientMetadata::parse(&document, &terms.proxy.settings.allowed_redirects)
+    };
+    match parse(terms) {
+        Err(InvalidMetadata::RedirectUri(_)) => Ok(parse(&shared.latest(terms).await?)?),
+        parsed => Ok(parsed?),
+    }
 }
 
 /// The proxy, the client and the registration token of a management request (RFC 7592 §3).

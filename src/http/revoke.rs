@@ -58,9 +58,11 @@ async fn grant_of(shared: &Shared, token: &str) -> Result<Option<GrantId>, OAuth
     if let Ok(token) = RefreshToken::parse(token) {
         return Ok(verified(shared, &token).await?.then_some(token.grant_id));
     }
-    let keys = shared.app.vault.signing_keys();
-    let claims = access::authenticate(&keys, token).map(|(claims, _)| claims.grant);
-    Ok(claims.ok())
+    let grant = shared.by_signing_keys(|keys| {
+        let (claims, _) = access::authenticate(keys, token)?;
+        Ok(claims.grant)
+    });
+    Ok(grant.await?.ok())
 }
 
 /// Whether we issued this refresh token, decided on the log if the cache does not know it.

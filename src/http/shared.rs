@@ -4,6 +4,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
+use chrono::TimeDelta;
+use domain::Timestamp;
+use domain::client::Registration;
 use domain::event::Correlation;
 use domain::grant::{Command, Grant, RevocationReason};
 use domain::id::{ClientId, GrantId, ProviderId, ProxyId};
@@ -20,8 +23,9 @@ use super::urls::{Urls, resource};
 use crate::app::{App, Context, ExecuteError, ProxyTerms, RefusedRequest, Unavailable};
 use crate::config::Gateway;
 use crate::federation::{Federation, Login};
+use crate::keys::SigningKeys;
 use crate::server::Integrity;
-use crate::tokens::access::{self, Claims, Expected, Rejection};
+use crate::tokens::access::Rejection;
 
 /// What all handlers share; cheap to clone.
 #[derive(Clone)]
@@ -43,6 +47,8 @@ pub struct Parts {
     pub gateway: Gateway,
     /// The largest request an MCP client may send, in bytes.
     pub mcp_body_bytes: u64,
+    /// How long a client may go without ever being authorized; absent: for ever.
+    pub unused_client: Option<TimeDelta>,
     /// Read models for queries.
     pub reader: projections::Reader,
     /// Secrets of the vault, by version.
@@ -84,12 +90,36 @@ impl Parts {
     /// There is none of that number, or it is switched off; the log cannot be read.
     pub async fn proxy(&self, path: &str) -> Result<ProxyTerms, OAuthError> {
         let id = path.parse().map_err(|_| OAuthError::proxy_not_found())?;
-        if let Some(terms) = self.app.directory.enabled(id) {
-            return Ok(terms);
+        let terms = self.terms(id, |_| true).await?;
+        terms.ok_or_else(OAuthError::proxy_not_found)
+    }
+
+    /// The terms of a proxy that is there and switched on, if they are as they must be; another
+    /// node may have made them so just now.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn terms(
+        &self,
+        id: ProxyId,
+        fit: impl Fn(&ProxyTerms) -> bool,
+    ) -> Result<Option<ProxyTerms>, Unavailable> {
+        let known = || self.app.directory.enabled(id).filter(&fit);
+        if let Some(terms) = known() {
+            return Ok(Some(terms));
         }
-        // another node may have added it just now
         self.app.catch_up().await?;
-        let terms = self.app.directory.enabled(id);
+        Ok(known())
+    }
+
+    /// The terms as they are now, for what would be refused by those that were known: another node
+    /// may have changed them just now.
+    ///
+    /// # Errors
+    /// The proxy is gone or switched off; the log cannot be read.
+    pub async fn latest(&self, terms: &ProxyTerms) -> Result<ProxyTerms, OAuthError> {
+        self.app.catch_up().await?;
+        let terms = self.app.directory.enabled(terms.id);
         terms.ok_or_else(OAuthError::proxy_not_found)
     }
 
@@ -111,21 +141,38 @@ impl Parts {
         Box::pin(self.app.ensure_signing_keys(context)).await
     }
 
-    /// Verifies an access token; a signing key that this node does not know yet may be another's
+    /// Whether a client has gone without ever being authorized for so long that nobody may begin to
+    /// any more. It is removed once whoever had begun before can have ended.
+    #[must_use]
+    pub fn is_unused(&self, client: &Registration, now: Timestamp) -> bool {
+        let age = now - client.registered_at;
+        client.first_authorized_at.is_none() && self.unused_client.is_some_and(|max| age >= max)
+    }
+
+    /// How far the clock of the node that issued a token may be from this one's, in seconds. Nodes that
+    /// share a log go by its clock, but do not read it at the same instant.
+    #[must_use]
+    pub fn leeway_s(&self) -> u32 {
+        self.app.log.is_shared().into()
+    }
+
+    /// Judges a token by the signing keys; one that this node does not know yet may be another's
     /// new one.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
-    pub async fn verify(&self, token: &str, expected: Expected<'_>) -> Result<Claims, Rejection> {
+    /// Whether it is cannot be told now.
+    pub async fn by_signing_keys<T>(
+        &self,
+        judge: impl Fn(&SigningKeys) -> Result<T, Rejection>,
+    ) -> Result<Result<T, Rejection>, Unavailable> {
         let vault = &self.app.vault;
-        let outcome = access::verify(&vault.signing_keys(), token, expected);
-        if !matches!(outcome, Err(Rejection::UnknownKey)) || !self.app.log.is_shared() {
-            return outcome;
+        match judge(&vault.signing_keys()) {
+            Err(Rejection::UnknownKey) if self.app.log.is_shared() => {
+                vault.catch_up_now().await?;
+                Ok(judge(&vault.signing_keys()))
+            }
+            judged => Ok(judged),
         }
-        if let Err(error) = vault.catch_up_now().await {
-            tracing::warn!(%error, "the vault cannot be followed");
-        }
-        access::verify(&vault.signing_keys(), token, expected)
     }
 
     /// The proxy at the gateway's `/mcp`.

@@ -63,9 +63,6 @@ use handover::Handover;
 use postgres::Follower;
 use queue::{Job, Queue};
 
-/// A store that has not been heard for so long is away.
-const SILENCE: Duration = Duration::from_secs(2);
-
 /// How a log is opened for writing.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
@@ -324,7 +321,7 @@ impl Log {
     pub fn healthy(&self) -> bool {
         let writer = self.0.writer.as_ref();
         writer.is_some_and(|writer| writer.healthy.load(Ordering::Acquire))
-            && self.silent_for() < SILENCE
+            && (self.0.follower.as_ref()).is_none_or(|follower| follower.heard().is_ok())
     }
 
     /// How long ago the store last said how many entries it has, so how old [`Log::head`] may be; zero for the embedded log.
@@ -357,9 +354,12 @@ impl Log {
     }
 
     fn enqueue(&self, job: Job) {
-        match &self.0.writer {
-            Some(writer) => writer.queue.push(job),
-            None => queue::refuse(job, &StoreError::new("the log is open for reading only")),
+        let heard = self.0.follower.as_ref().map_or(Ok(()), Follower::heard);
+        match (&self.0.writer, heard) {
+            // It would wait in vain; its caller is better told to come again.
+            (Some(_), Err(silent)) => queue::refuse(job, &StoreError::new(silent)),
+            (Some(writer), Ok(())) => writer.queue.push(job),
+            (None, _) => queue::refuse(job, &StoreError::new("the log is open for reading only")),
         }
     }
 

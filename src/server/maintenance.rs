@@ -10,31 +10,35 @@ use tokio::time::MissedTickBehavior;
 
 use crate::app::Context;
 use crate::clock;
-use crate::http::Shared;
+use crate::http::{AUTHORIZATION_MAX, Shared};
 
 const EVERY: Duration = Duration::from_secs(60);
 /// A key destroyed or retired elsewhere is of use here no longer than this and a reading.
 const CATCH_UP_EVERY: Duration = Duration::from_millis(500);
 const EXPIRE_AT_ONCE: usize = 500;
 
-/// Runs until the service stops. `unused_client_hours` of 0 keeps unused clients for ever.
-pub async fn run(shared: Shared, unused_client_hours: u32) {
-    let mut minutes = tokio::time::interval(EVERY);
-    loop {
-        tokio::select! {
-            _ = minutes.tick() => {}
-            () = shared.stopping.cancelled() => return,
+/// Runs until the service stops, whatever the stores are doing then.
+pub async fn run(shared: Shared) {
+    let stopping = shared.stopping.clone();
+    let minutes = async {
+        let mut minutes = tokio::time::interval(EVERY);
+        loop {
+            minutes.tick().await;
+            look_after(&shared).await;
         }
-        let now = clock::now();
-        shared.rates.prune();
-        shared.app.revocations.prune(now);
-        shared.app.under_way.prune(now);
-        if let Err(error) = shared.app.vault.prepare(now).await {
-            tracing::warn!(%error, "keys could not be prepared");
-        }
-        if unused_client_hours > 0 {
-            expire_unused(&shared, now, unused_client_hours).await;
-        }
+    };
+    stopping.run_until_cancelled(minutes).await;
+}
+
+async fn look_after(shared: &Shared) {
+    let now = clock::now();
+    shared.rates.prune();
+    shared.app.revocations.prune(now);
+    if let Err(error) = shared.app.vault.prepare(now).await {
+        tracing::warn!(%error, "keys could not be prepared");
+    }
+    if let Some(unused) = shared.unused_client {
+        expire_unused(shared, now, unused).await;
     }
 }
 
@@ -43,22 +47,23 @@ pub async fn catch_up(shared: Shared) {
     if !shared.app.log.is_shared() {
         return;
     }
-    let mut seconds = tokio::time::interval(CATCH_UP_EVERY);
-    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = seconds.tick() => {}
-            () = shared.stopping.cancelled() => return,
+    let seconds = async {
+        let mut seconds = tokio::time::interval(CATCH_UP_EVERY);
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            seconds.tick().await;
+            if let Err(error) = shared.app.vault.catch_up().await {
+                tracing::warn!(%error, "the vault cannot be followed");
+            }
         }
-        if let Err(error) = shared.app.vault.catch_up().await {
-            tracing::warn!(%error, "the vault cannot be followed");
-        }
-    }
+    };
+    shared.stopping.run_until_cancelled(seconds).await;
 }
 
-/// The read model only suggests; each client's own stream decides.
-async fn expire_unused(shared: &Shared, now: Timestamp, hours: u32) {
-    let registered_before = now - TimeDelta::hours(hours.into());
+/// The read model only suggests; each client's own stream decides. Nobody begins an authorization with
+/// a client that is so old, at any node; who began in time, at any node, has ended before it goes.
+async fn expire_unused(shared: &Shared, now: Timestamp, unused: TimeDelta) {
+    let registered_before = now - unused - AUTHORIZATION_MAX;
     let reader = shared.reader.clone();
     let unused = move || reader.unused_clients(registered_before, EXPIRE_AT_ONCE);
     let clients = match tokio::task::spawn_blocking(unused).await {
@@ -67,9 +72,6 @@ async fn expire_unused(shared: &Shared, now: Timestamp, hours: u32) {
         Err(error) => return tracing::warn!(%error, "unused clients could not be listed"),
     };
     for client in clients {
-        if shared.app.under_way.contains(client, now) {
-            continue;
-        }
         let command = Command::Expire { registered_before };
         let context = Context::system(now);
         if let Err(error) = shared
@@ -140,22 +142,19 @@ mod tests {
         let config = config(folder.path());
         let (shared, follower, _) = super::super::assemble(&config).await.unwrap();
         let then = clock::now();
-        let [unused, used, under_way] = [
-            register(&shared, then).await,
-            register(&shared, then).await,
-            register(&shared, then).await,
-        ];
+        let [unused, used] = [register(&shared, then).await, register(&shared, then).await];
         let context = Context::system(then);
         let first = Command::RecordFirstAuthorization;
         let first = shared.app.execute::<Client>(used, first, &context);
         assert!(first.await.is_ok());
         let later = then + TimeDelta::hours(25);
         let young = register(&shared, later - TimeDelta::hours(23)).await;
-        let started = later - TimeDelta::minutes(19);
-        shared.app.under_way.begin(under_way, started);
+        // Somebody may have begun with it, at any node, just before it was a day old.
+        let day = TimeDelta::hours(24);
+        let under_way = register(&shared, later - day - TimeDelta::minutes(19)).await;
         shared.app.read_model_is_current().await.unwrap();
 
-        expire_unused(&shared, later, 24).await;
+        expire_unused(&shared, later, day).await;
         let is_there = async |client| {
             let state = shared.app.fresh::<Client>(client).await.unwrap();
             state.registration().is_some()
@@ -167,7 +166,7 @@ mod tests {
         // A second look finds the one that nobody answered in time, and records nothing twice.
         let head = shared.app.log.head();
         shared.app.read_model_is_current().await.unwrap();
-        expire_unused(&shared, later + TimeDelta::minutes(5), 24).await;
+        expire_unused(&shared, later + TimeDelta::minutes(5), day).await;
         assert!(!is_there(under_way).await);
         assert_eq!(shared.app.log.head(), head + 1);
         shared.app.log.close().await;

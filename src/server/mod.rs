@@ -11,17 +11,18 @@ mod integrity;
 mod listen;
 mod maintenance;
 mod ops;
+mod read_models;
 mod stores;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use domain::Timestamp;
+use chrono::TimeDelta;
 use projections::{ReadModel, ReadModelError, Reader};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,9 @@ pub const READ_MODEL_FILE: &str = "read.db";
 
 /// How long requests in flight may take to end.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long a store may take after that: whoever stops a node has not much more patience, and what a
+/// silent database holds is there at the next start.
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -177,10 +181,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let refusals =
         app::record_refusals(shared.app.clone(), async move { stopped.cancelled().await });
     tasks.spawn(refusals);
-    tasks.spawn(maintenance::run(
-        shared.clone(),
-        config.limits.unused_client_hours,
-    ));
+    tasks.spawn(maintenance::run(shared.clone()));
     tasks.spawn(maintenance::catch_up(shared.clone()));
     integrity::watch(shared);
     Ok(running)
@@ -197,8 +198,13 @@ impl Running {
         {
             tracing::warn!("some requests did not end in time");
         }
-        self.app.log.close().await;
-        self.follower.end().await;
+        let closed = async {
+            self.app.log.close().await;
+            self.follower.end().await;
+        };
+        if tokio::time::timeout(CLOSE, closed).await.is_err() {
+            tracing::warn!("the log did not answer in time");
+        }
     }
 }
 
@@ -211,18 +217,18 @@ impl Follower {
 
 /// Opens the stores and puts the state together; commands can be executed from here on.
 async fn assemble(config: &Config) -> Result<(Shared, Follower, Option<Secret>), StartError> {
-    let now = clock::now();
     let opened = config.clone();
-    let opening = tokio::task::spawn_blocking(move || open(&opened, now));
+    let opening = tokio::task::spawn_blocking(move || open(&opened));
     let Opened {
         app,
         read_model,
         reader,
         claim,
     } = opening.await.unwrap_or(Err(StartError::Stopped))?;
+    let now = clock::now();
     app.vault.prepare(now).await?;
     let follower = follow(app.clone(), read_model, claim);
-    app.progress.wait_for_memory(app.log.head()).await;
+    app.until_followed().await;
     let shared: Shared = parts(config, app.clone(), reader)?.into();
     let system = Context::system(now);
     app.ensure_signing_keys(&system).await?;
@@ -240,36 +246,19 @@ struct Opened {
 }
 
 /// Opens the stores and loads what has to be in memory. Blocks.
-fn open(config: &Config, now: Timestamp) -> Result<Opened, StartError> {
-    let Stores { log, vault, claim } = Stores::open(config, now)?;
+fn open(config: &Config) -> Result<Opened, StartError> {
+    let Stores { log, vault, claim } = Stores::open(config)?;
     let path = config.store.data_dir.join(READ_MODEL_FILE);
-    let read_model = open_read_model(&path, log.head())?;
+    let read_model = read_models::open(&path, &log)?;
     let reader = Reader::open(&path)?;
     let app = App::new(log, vault);
-    app.load(&reader, read_model.position(), now)?;
+    app.load(&reader, read_model.position(), clock::now())?;
     Ok(Opened {
         app: Arc::new(app),
         read_model,
         reader,
         claim,
     })
-}
-
-/// The read models, or empty ones where the file is of another version, damaged, or ahead of a
-/// log that was restored: the log fills them again.
-fn open_read_model(path: &Path, head: u64) -> Result<ReadModel, ReadModelError> {
-    match ReadModel::open(path) {
-        Ok(read_model) if read_model.position() <= head => return Ok(read_model),
-        Ok(_) | Err(ReadModelError::OtherVersion | ReadModelError::Sqlite(_)) => {}
-        Err(error @ ReadModelError::Foreign) => return Err(error),
-    }
-    tracing::info!("read models are built anew from the log");
-    for suffix in ["", "-wal", "-shm"] {
-        let mut file = path.as_os_str().to_owned();
-        file.push(suffix);
-        let _ = std::fs::remove_file(file);
-    }
-    ReadModel::open(path)
 }
 
 fn follow(app: Arc<App>, read_model: ReadModel, claim: Claim) -> Follower {
@@ -302,6 +291,10 @@ fn parts(config: &Config, app: Arc<App>, reader: Reader) -> Result<Parts, StartE
         trusted_proxies: config.network.trusted_proxies.clone(),
         gateway: config.gateway.clone(),
         mcp_body_bytes: config.limits.mcp_body_bytes,
+        unused_client: match config.limits.unused_client_hours {
+            0 => None,
+            hours => Some(TimeDelta::hours(hours.into())),
+        },
         reader,
         secrets: quick_cache::sync::Cache::new(1024),
         integrity: Integrity::default(),

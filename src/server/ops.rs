@@ -1,6 +1,7 @@
 //! Health and metrics, on an address of their own that nobody outside should reach.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -10,6 +11,7 @@ use axum::{Json, Router};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
 
+use crate::clock;
 use crate::http::Shared;
 
 /// `/healthz`, `/readyz` and `/metrics`.
@@ -26,21 +28,35 @@ pub fn routes(shared: Shared) -> Router {
 struct Readiness {
     ready: bool,
     log: bool,
+    /// Whether what other nodes appended is known.
+    followed: bool,
     vault: bool,
     stopping: bool,
 }
 
-/// 503 while this node cannot decide: the log or the vault is out of reach, others have recorded what it does not know
-/// (as a newer program does), or it is stopping.
+/// Who asks does not wait much longer, and a store that answers later is no use.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// 503 while this node cannot decide: the log or the vault is out of reach, what other nodes did is
+/// not known (or recorded in words of a newer version), or it is stopping.
 async fn ready(State(shared): State<Shared>) -> Response {
+    let app = &shared.app;
+    let log = app.log.healthy();
+    // A shared vault is where the log is: while that is silent, nobody is kept waiting for it.
+    let is_asked = log || !app.log.is_shared();
+    let vault = is_asked
+        && tokio::time::timeout(ANSWER, app.vault.healthy())
+            .await
+            .is_ok_and(|healthy| healthy.is_ok());
     let readiness = Readiness {
-        log: shared.app.log.healthy() && shared.app.has_current_view(),
-        vault: shared.app.vault.healthy().await.is_ok(),
+        log,
+        followed: app.is_followed(),
+        vault,
         stopping: shared.stopping.is_cancelled(),
         ready: false,
     };
     let readiness = Readiness {
-        ready: readiness.log && readiness.vault && !readiness.stopping,
+        ready: readiness.log && readiness.followed && readiness.vault && !readiness.stopping,
         ..readiness
     };
     let status = if readiness.ready {
@@ -67,6 +83,8 @@ async fn metrics(State(shared): State<Shared>) -> Response {
     );
     gauge("grantlog_read_model_position", app.progress.read_model());
     gauge("grantlog_read_model_halted", app.progress.halted().into());
+    let ahead = clock::ahead().as_seconds_f64();
+    metrics::gauge!("grantlog_clock_ahead_seconds").set(ahead);
     let Some(handle) = recorder() else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };

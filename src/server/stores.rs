@@ -4,9 +4,8 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
 
-use domain::Timestamp;
-
 use super::StartError;
+use crate::clock;
 use crate::config::{Config, Secret};
 use crate::log::{self, Log, Options};
 use crate::migrations::Schema;
@@ -37,7 +36,7 @@ impl Stores {
     ///
     /// # Errors
     /// One cannot be opened, or another process has the data folder.
-    pub fn open(config: &Config, now: Timestamp) -> Result<Self, StartError> {
+    pub fn open(config: &Config) -> Result<Self, StartError> {
         let folder = &config.store.data_dir;
         create_private(folder).map_err(StartError::DataFolder)?;
         let claim = claim(folder)?;
@@ -46,14 +45,15 @@ impl Stores {
         let (log, vault) = match &config.store.database_url {
             None => {
                 let log = Log::open(folder, options)?;
-                let keys = master_keys(config)?;
+                let (keys, now) = (master_keys(config)?, clock::now());
                 let vault = Vault::open(&folder.join(FILE_NAME), keys, migrate, now)?;
                 (log, vault)
             }
             Some(url) => {
                 let keys = master_keys(config)?;
                 let log = Log::open_postgres(url.expose(), options)?;
-                let vault = Vault::open_postgres(connections(url.expose())?, keys, migrate, now)?;
+                let vault =
+                    Vault::open_postgres(connections(url.expose())?, keys, migrate, clock::now())?;
                 (log, vault)
             }
         };

@@ -46,6 +46,9 @@ pub enum VaultError {
     /// Other nodes were faster, again and again.
     #[error("the vault's transaction lost too many races")]
     LostRace,
+    /// What other nodes changed could not be read.
+    #[error("what other nodes changed in the vault cannot be read")]
+    NotFollowed,
     /// The connection was lost while the transaction was being committed.
     #[error("whether the vault's transaction holds is not known: {0}")]
     Unsettled(crate::postgres::Error),

@@ -8,7 +8,7 @@
 //! The closures that do the work are the same as for a file and wait for each answer, so all of
 //! this is for threads that may block.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{join3, try_join_all};
 use tokio_postgres::error::SqlState;
@@ -33,6 +33,9 @@ const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
 /// How often work is tried, and how long before the second time; then twice as long, and so on.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// An attempt that took so long was not refused but met silence, and the next would, too.
+const ENOUGH: Duration = Duration::from_secs(10);
 
 /// What another node's transaction can do to ours that its repetition heals.
 const RACES: [SqlState; 2] = [SqlState::UNIQUE_VIOLATION, SqlState::FOREIGN_KEY_VIOLATION];
@@ -146,9 +149,10 @@ impl Database {
         &self,
         attempt: impl Fn(&Self) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
+        let began = Instant::now();
         for number in 0..ATTEMPTS - 1 {
             match attempt(self) {
-                Err(error) if is_worth_repeating(&error) => {
+                Err(error) if is_worth_repeating(&error) && began.elapsed() < ENOUGH => {
                     tracing::debug!(%error, "vault transaction runs again");
                     if matches!(error, VaultError::Postgres(Error::Unreachable(_))) {
                         // The other connections are no better.

@@ -39,7 +39,8 @@ pub(super) struct Versions {
     signing_keys: AtomicI64,
     /// How many readings on demand have begun; one at a time.
     begun: AtomicU64,
-    turn: tokio::sync::Mutex<()>,
+    /// Whether the last of them succeeded; unknown if its asker went away meanwhile.
+    turn: tokio::sync::Mutex<Option<bool>>,
 }
 
 impl Versions {
@@ -121,12 +122,18 @@ impl Vault {
     pub async fn catch_up_now(&self) -> Result<(), VaultError> {
         let versions = &self.0.versions;
         let begun = versions.begun.load(Ordering::SeqCst);
-        let _turn = versions.turn.lock().await;
-        if versions.begun.load(Ordering::SeqCst) != begun {
-            return Ok(());
+        let mut last = versions.turn.lock().await;
+        match *last {
+            Some(succeeded) if versions.begun.load(Ordering::SeqCst) != begun => {
+                return succeeded.then_some(()).ok_or(VaultError::NotFollowed);
+            }
+            Some(_) | None => {}
         }
         tokio::time::sleep(GATHER).await;
         versions.begun.fetch_add(1, Ordering::SeqCst);
-        self.catch_up().await
+        *last = None;
+        let read = self.catch_up().await;
+        *last = Some(read.is_ok());
+        read
     }
 }

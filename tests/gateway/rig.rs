@@ -388,6 +388,7 @@ fn parts(folder: &Path, gateway_url: &str) -> Parts {
         trusted_proxies: Vec::new(),
         gateway: config.expect("the defaults").gateway,
         mcp_body_bytes: BODY_BYTES_MAX as u64,
+        unused_client: None,
         reader: projections::Reader::open(&read_model).expect("the read model opens"),
         secrets: quick_cache::sync::Cache::new(16),
         integrity: Default::default(),

@@ -3,7 +3,6 @@
 
 mod contract;
 mod crash;
-mod cutter;
 mod damage;
 mod faults;
 mod faulty;

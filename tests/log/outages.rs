@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use grantlog::log::{AppendError, Log};
-use support::postgres::{Cluster, Database, Pooler, Stop};
+use support::postgres::{Cluster, Cut, Cutter, Database, Pooler, Stop};
 
-use super::cutter::{Cut, Cutter};
 use super::{MIGRATE, append, read_all};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,12 +9,14 @@ use reqwest::{Method, Response, header};
 use url::Url;
 
 use crate::page::{Form, Page};
-use crate::server::loopback_client;
+use crate::server::{build, loopback_client};
 
 const REDIRECTS_MAX: usize = 30;
 
-/// Cookies and the place where the browser stops.
-#[derive(Debug)]
+/// Cookies and the place where the browser stops. A clone has the same cookies, as another tab has.
+///
+/// It keeps no connection: behind a balancer each of its requests may reach another node.
+#[derive(Clone, Debug)]
 pub struct Browser {
     http: reqwest::Client,
     cookies: Vec<Cookie>,
@@ -40,7 +42,7 @@ pub const ALICE: Person = Person {
     cancels_login: false,
 };
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Cookie {
     host: String,
     path: String,
@@ -56,7 +58,7 @@ impl Browser {
     )]
     pub fn new() -> Self {
         Self {
-            http: loopback_client(),
+            http: build(loopback_client().pool_max_idle_per_host(0)),
             cookies: Vec::new(),
             visited: Vec::new(),
         }

@@ -3,7 +3,8 @@
 //! [`Server`] runs the real `grantlog` binary on free ports in a folder of its own; [`Proxy`] and
 //! [`Client`] take the OAuth steps one at a time, each altered as a test likes; [`Browser`] is the
 //! person; [`interop`] starts the real provider, the real MCP server and the real MCP clients;
-//! [`World`] is all of them together:
+//! [`Nodes`] are several servers over one database behind a [`Balancer`]; [`World`] is a server
+//! with all that a flow needs:
 //!
 //! ```ignore
 //! let world = World::start().await;
@@ -16,9 +17,11 @@
 //! a test did not ask to fail panics with the answer it got.
 
 mod answer;
+mod balancer;
 mod browser;
 mod hostile;
 pub mod interop;
+mod nodes;
 mod oauth;
 mod page;
 pub mod postgres;
@@ -26,8 +29,10 @@ mod server;
 mod world;
 
 pub use answer::Answer;
+pub use balancer::Balancer;
 pub use browser::{ALICE, Browser, Person};
 pub use hostile::{HOSTILE, is_inert};
+pub use nodes::{Nodes, moved};
 pub use oauth::{Client, Params, Pkce, Proxy, Tokens, confidential_client, public_client};
 pub use page::{Form, Page};
 pub use server::{Server, Setup};

@@ -83,16 +83,7 @@ impl Proxy {
     /// Registers a client.
     pub async fn register(&self, metadata: Value) -> Client {
         let registration = self.try_register(&metadata).await.expect(201).json();
-        Client {
-            proxy: self.clone(),
-            id: text(&registration, "client_id"),
-            secret: registration["client_secret"].as_str().map(str::to_owned),
-            redirect_uri: text(
-                &json!({ "first": registration["redirect_uris"][0] }),
-                "first",
-            ),
-            registration,
-        }
+        Client::of(self, registration)
     }
 
     /// Its metadata (RFC 8414).
@@ -130,6 +121,20 @@ impl Proxy {
 }
 
 impl Client {
+    /// The client that a registration answer tells of.
+    pub fn of(proxy: &Proxy, registration: Value) -> Self {
+        Self {
+            proxy: proxy.clone(),
+            id: text(&registration, "client_id"),
+            secret: registration["client_secret"].as_str().map(str::to_owned),
+            redirect_uri: text(
+                &json!({ "first": registration["redirect_uris"][0] }),
+                "first",
+            ),
+            registration,
+        }
+    }
+
     /// The parameters of a good authorization request.
     pub fn authorization(&self, pkce: &Pkce) -> Params {
         Params::new([
@@ -159,8 +164,10 @@ impl Client {
         let page = self
             .authorize(browser, &self.authorization(pkce), ALICE)
             .await;
-        page.param("code")
-            .unwrap_or_else(|| panic!("no code: {page:#?} after {:#?}", browser.visited))
+        // The provider's own code is in the address of the callback.
+        let is_back = page.url.as_str().starts_with(&self.redirect_uri);
+        let code = page.param("code").filter(|_| is_back);
+        code.unwrap_or_else(|| panic!("no code: {page:#?} after {:#?}", browser.visited))
     }
 
     /// The parameters of a good code exchange.
@@ -232,13 +239,19 @@ impl Tokens {
 
     /// The claims of the access token, unverified.
     pub fn claims(&self) -> Value {
-        let payload = self
-            .access
-            .split('.')
-            .nth(1)
-            .expect("a JWT has three parts");
-        let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).expect("base64url");
-        serde_json::from_slice(&payload).expect("claims are JSON")
+        self.part(1)
+    }
+
+    /// Which key signed the access token.
+    pub fn kid(&self) -> String {
+        text(&self.part(0), "kid")
+    }
+
+    fn part(&self, number: usize) -> Value {
+        let part = self.access.split('.').nth(number);
+        let part = part.expect("a JWT has three parts");
+        let part = BASE64_URL_SAFE_NO_PAD.decode(part).expect("base64url");
+        serde_json::from_slice(&part).expect("a part is JSON")
     }
 }
 

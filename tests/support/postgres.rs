@@ -6,20 +6,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
+mod cluster;
+mod cutter;
+mod held;
 mod pooler;
+mod standby;
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::TcpListener;
+
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
+pub use cluster::{Cluster, Stop};
+pub use cutter::{Cut, Cutter};
+pub use held::Held;
 pub use pooler::Pooler;
 
 /// How long a server may take to start or stop.
@@ -74,158 +79,20 @@ impl Database {
     pub fn run(&self, sql: &str) -> String {
         run_sql(&self.cluster, &self.name, sql)
     }
+
+    /// Gives every session that begins from now on this setting.
+    pub fn set(&self, setting: &str, value: &str) {
+        let name = &self.name;
+        self.run(&format!("ALTER DATABASE {name} SET {setting} = '{value}'"));
+    }
 }
 
 /// Whoever is still connected belongs to a test that has ended.
 const EMPTY: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
     WHERE datname = current_database() AND pid <> pg_backend_pid(); \
+    DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET ALL', current_database()); END $$; \
     SET client_min_messages = error; \
     DROP SCHEMA IF EXISTS grantlog_log, grantlog_vault, public CASCADE; CREATE SCHEMA public";
-
-/// A PostgreSQL server of one test's own.
-pub struct Cluster {
-    dir: TempDir,
-    server: Child,
-    options: Vec<String>,
-}
-
-/// How a server is stopped.
-#[derive(Debug, Clone, Copy)]
-pub enum Stop {
-    /// Sessions are ended and the server closes in order (`pg_ctl stop -m fast`).
-    Fast,
-    /// As by a crash: nothing is finished, the next start recovers (`-m immediate`).
-    Immediate,
-}
-
-impl Cluster {
-    /// Makes and starts one, with `options` as on the command line of `postgres`, such as `-cssl=on`.
-    pub fn start(options: &[&str]) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("grantlog-pg-")
-            .tempdir()
-            .unwrap();
-        init(dir.path());
-        Self::start_in(dir, options)
-    }
-
-    fn start_in(dir: TempDir, options: &[&str]) -> Self {
-        let options: Vec<String> = options.iter().map(ToString::to_string).collect();
-        let server = serve(dir.path(), &options).spawn().unwrap();
-        wait_for("a PostgreSQL server to start", || is_ready(dir.path()));
-        Self {
-            dir,
-            server,
-            options,
-        }
-    }
-
-    /// Makes and starts one that listens on a loopback port, too, and has a certificate for `localhost`, `server.crt` in its
-    /// folder. The role `by_password` may come that way, and only with TLS and its password, which is `open sesame`.
-    pub fn start_with_tls() -> (Self, u16) {
-        let dir = tempfile::Builder::new()
-            .prefix("grantlog-pg-")
-            .tempdir()
-            .unwrap();
-        init(dir.path());
-        let mut openssl = as_other_user(dir.path(), "openssl");
-        openssl.args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-        ]);
-        openssl.args([
-            "-keyout",
-            "server.key",
-            "-out",
-            "server.crt",
-            "-subj",
-            "/CN=localhost",
-        ]);
-        openssl.args([
-            "-addext",
-            "subjectAltName=DNS:localhost",
-            "-addext",
-            "basicConstraints=critical,CA:FALSE",
-        ]);
-        done(
-            &openssl
-                .stderr(Stdio::piped())
-                .output()
-                .expect("these tests need the program openssl"),
-        );
-        let rules = "local all all trust\nhostssl all by_password all scram-sha-256\n";
-        fs::write(dir.path().join("data/pg_hba.conf"), rules).unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        fs::write(dir.path().join("port"), port.to_string()).unwrap();
-        let port_option = format!("-cport={port}");
-        let tls = [
-            "-cssl=on",
-            "-cssl_cert_file=../server.crt",
-            "-cssl_key_file=../server.key",
-        ];
-        let options = [
-            &["-clisten_addresses=localhost", &port_option],
-            tls.as_slice(),
-        ]
-        .concat();
-        (Self::start_in(dir, &options), port)
-    }
-
-    /// Its folder, which also holds the socket.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
-    /// Where its first database is.
-    pub fn url(&self) -> String {
-        url(self.dir(), "postgres")
-    }
-
-    /// Runs statements as its owner and returns what they say, one row a line.
-    pub fn run(&self, sql: &str) -> String {
-        run_sql(self.dir(), "postgres", sql)
-    }
-
-    /// Stops it; its files stay.
-    pub fn stop(&mut self, how: Stop) {
-        let signal = match how {
-            Stop::Fast => "-INT",
-            Stop::Immediate => "-QUIT",
-        };
-        let pid = self.server.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([signal, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-        self.server.wait().unwrap();
-    }
-
-    /// Starts it again after [`stop`](Self::stop).
-    pub fn start_again(&mut self) {
-        self.server = serve(self.dir.path(), &self.options).spawn().unwrap();
-        wait_for("a PostgreSQL server to start", || is_ready(self.dir.path()));
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        if self.server.try_wait().is_ok_and(|ended| ended.is_none()) {
-            self.stop(Stop::Immediate);
-        }
-    }
-}
 
 /// Ends the server when no process whose id is in `users` lives. Who arrives either is seen there once more after `stopping`
 /// has been made, or waits until that has gone.
@@ -339,20 +206,16 @@ fn run_sql(dir: &Path, database: &str, sql: &str) -> String {
 }
 
 fn psql(dir: &Path, database: &str, sql: &str) -> Command {
+    let mut psql = session(dir, database);
+    psql.args(["-c", sql]);
+    psql
+}
+
+/// A session that is told what to do line by line.
+fn session(dir: &Path, database: &str) -> Command {
     let mut psql = Command::new(program("psql"));
-    psql.args([
-        "-XAtq",
-        "-v",
-        "ON_ERROR_STOP=1",
-        "-U",
-        "grantlog",
-        "-d",
-        database,
-        "-c",
-        sql,
-        "-h",
-    ]);
-    psql.arg(dir);
+    psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "grantlog"]);
+    psql.args(["-d", database, "-h"]).arg(dir);
     // Where it is not the usual one, the port is noted; the socket is named after it.
     psql.env(
         "PGPORT",

@@ -1,5 +1,7 @@
 //! The server under test: the real binary, alone in a temporary folder, on free loopback ports.
 
+mod process;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -99,7 +101,7 @@ impl Setup {
             child: setup.serve(folder.path()),
             setup,
             folder,
-            http: loopback_client(),
+            http: build(loopback_client()),
             url: format!("http://{server}"),
             gateway_url: format!("http://{gateway}"),
             ops_url: format!("http://{ops}"),
@@ -111,15 +113,20 @@ impl Setup {
 
     /// Runs `serve` until it ends by itself; for configurations it must refuse.
     pub async fn refused(self) -> Output {
+        self.run(&["serve"]).await
+    }
+
+    /// Runs a command with this configuration, in a folder of its own.
+    pub async fn run(self, args: &[&str]) -> Output {
         let folder = TempDir::new().expect("a temporary folder can be made");
         if let Some(toml) = &self.config {
             fs::write(folder.path().join("grantlog.toml"), toml).expect("the folder is writable");
         }
-        self.until_it_ends(folder.path()).await
+        self.until_it_ends(folder.path(), args).await
     }
 
-    async fn until_it_ends(&self, folder: &Path) -> Output {
-        let output = tokio::time::timeout(READY_WITHIN, self.command(folder).output()).await;
+    async fn until_it_ends(&self, folder: &Path, args: &[&str]) -> Output {
+        let output = tokio::time::timeout(READY_WITHIN, self.command(folder, args).output()).await;
         output.expect("the server ends").expect("the server runs")
     }
 
@@ -129,14 +136,14 @@ impl Setup {
             .append(true)
             .open(log_path(folder));
         let log = log.expect("the folder is writable");
-        let mut command = self.command(folder);
+        let mut command = self.command(folder, &["serve"]);
         command
             .stdout(log.try_clone().expect("a file handle can be cloned"))
             .stderr(log);
         command.spawn().expect("the server runs")
     }
 
-    fn command(&self, folder: &Path) -> Command {
+    fn command(&self, folder: &Path, args: &[&str]) -> Command {
         let mut command = if self.disk_can_fill {
             // Without its signal, a file that may not grow is a write that fails.
             let mut shell = clean("sh".as_ref(), folder);
@@ -147,7 +154,7 @@ impl Setup {
         } else {
             grantlog(folder)
         };
-        command.arg("serve");
+        command.args(args);
         if self.config.is_some() {
             command.args(["--config", "grantlog.toml"]);
         }
@@ -167,36 +174,6 @@ impl Server {
         Setup::default()
     }
 
-    /// Ends the server as an orderly stop does (SIGTERM) and waits for it.
-    pub async fn stop(&mut self) {
-        let id = self.child.id().expect("the server runs").to_string();
-        let signal = Command::new("kill").args(["-TERM", &id]).status().await;
-        assert!(
-            signal.expect("kill runs").success(),
-            "the server could not be signalled"
-        );
-        let status = tokio::time::timeout(READY_WITHIN, self.child.wait()).await;
-        let status = status
-            .expect("the server stops")
-            .expect("the server can be waited for");
-        assert!(
-            status.success(),
-            "the server ended with {status}: {}",
-            self.log()
-        );
-    }
-
-    /// Ends the server as a crash does (SIGKILL).
-    pub async fn kill(&mut self) {
-        self.child.kill().await.expect("the server can be killed");
-    }
-
-    /// Starts it again on the same data and ports, after [`Self::stop`] or [`Self::kill`].
-    pub async fn start_again(&mut self) {
-        self.child = self.setup.serve(self.folder.path());
-        self.wait_until_ready().await;
-    }
-
     /// Sets an environment variable for its next start.
     pub fn set_env(&mut self, name: &str, value: &str) {
         let variable = (name.to_owned(), value.to_owned());
@@ -205,23 +182,9 @@ impl Server {
 
     /// Runs it on the same data until it ends by itself; for what it must refuse.
     pub async fn refused_again(&self) -> Output {
-        self.setup.until_it_ends(self.folder.path()).await
-    }
-
-    /// Makes every write to a file fail, or no more; for a server that was
-    /// [set up](Setup::disk_can_fill) so.
-    pub async fn fill_disk(&self, full: bool) {
-        let id = self.child.id().expect("the server runs").to_string();
-        let limit = if full {
-            "--fsize=0:unlimited"
-        } else {
-            "--fsize=unlimited"
-        };
-        let limited = Command::new("prlimit")
-            .args(["--pid", &id, limit])
-            .status()
-            .await;
-        assert!(limited.expect("prlimit runs").success(), "{limit}");
+        self.setup
+            .until_it_ends(self.folder.path(), &["serve"])
+            .await
     }
 
     /// Its temporary folder; the data folder is `data` in it.
@@ -356,6 +319,16 @@ impl Server {
         command.output().await.expect("the command runs")
     }
 
+    /// Runs a command that opens the stores itself, configured as this server is.
+    pub async fn offline(&self, args: &[&str]) -> Output {
+        let mut command = grantlog(self.folder.path());
+        let env = self.setup.env.iter();
+        command
+            .args(args)
+            .envs(env.map(|(name, value)| (name, value)));
+        command.output().await.expect("the command runs")
+    }
+
     async fn wait_until_ready(&mut self) {
         let url = format!("{}/readyz", self.ops_url);
         let ready = async {
@@ -391,10 +364,13 @@ impl Drop for Server {
 }
 
 /// An HTTP client for loopback: no proxy, no redirects.
-pub(crate) fn loopback_client() -> reqwest::Client {
-    let client = reqwest::Client::builder()
+pub(crate) fn loopback_client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
         .no_proxy()
-        .redirect(reqwest::redirect::Policy::none());
+        .redirect(reqwest::redirect::Policy::none())
+}
+
+pub(crate) fn build(client: reqwest::ClientBuilder) -> reqwest::Client {
     client
         .build()
         .expect("an HTTP client without special needs can be built")

@@ -136,7 +136,10 @@ impl Parts {
     /// They did not reach `min_position` in time.
     async fn caught_up(&self, min_position: Option<u64>) -> Result<(), Problem> {
         let app = &self.shared.app;
-        let soon = app.progress.wait_for_read_model(app.log.head());
+        // What another node has just done is to be told here, too.
+        let head = app.log.current_head().await;
+        let head = head.unwrap_or_else(|_| app.log.head());
+        let soon = app.progress.wait_for_read_model(head);
         // Behind or not: the answer says how far it knows.
         let _ = tokio::time::timeout(SOON, soon).await;
         let Some(position) = min_position else {

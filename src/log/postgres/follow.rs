@@ -12,34 +12,90 @@ use tokio::task::AbortHandle;
 
 use super::PostgresReaders;
 use super::readers::read_head;
+use super::seen::Seen;
 use crate::postgres::{Error, Postgres, within};
 
 /// The longest time between two readings, and between two attempts to reach a store that does not answer.
 const EVERY: Duration = Duration::from_millis(200);
 const AWAY: Duration = Duration::from_millis(500);
+/// A connection that does not answer so simple a question is given up: another may be answered.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A store that has not been heard for so long is away: whoever asks it waits in vain.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// Keeps a log's head up to date until it is dropped.
 pub struct Follower {
-    heard: Arc<Mutex<Instant>>,
+    heard: Heard,
     task: AbortHandle,
 }
+
+/// When the store last told its head; clones share it.
+#[derive(Clone)]
+pub(super) struct Heard(Arc<Mutex<Instant>>);
 
 impl Follower {
     /// Begins to follow; the store has just been heard.
     pub fn start(readers: &PostgresReaders, head: watch::Sender<u64>) -> Self {
-        let heard = Arc::new(Mutex::new(Instant::now()));
-        let store = readers.store.clone();
-        let following = follow(store.clone(), head, Arc::clone(&heard));
+        let (store, heard) = (readers.store.clone(), readers.heard.clone());
+        heard.at(Instant::now());
+        let following = follow(store.clone(), head, heard.clone(), readers.seen.clone());
         let task = store.start(following);
         Self { heard, task }
     }
 
     /// How long ago the store last told its head.
     pub fn silent_for(&self) -> Duration {
-        self.heard
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .elapsed()
+        self.heard.silent_for()
+    }
+
+    /// # Errors
+    /// The store is away.
+    pub fn heard(&self) -> Result<(), Error> {
+        self.heard.lately()
+    }
+}
+
+impl Heard {
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    fn at(&self, instant: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = instant;
+    }
+
+    fn silent_for(&self) -> Duration {
+        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.elapsed()
+    }
+
+    fn lately(&self) -> Result<(), Error> {
+        if self.silent_for() < SILENCE {
+            return Ok(());
+        }
+        let why = format!("it has not been heard for {} s", SILENCE.as_secs());
+        Err(Error::Unreachable(why))
+    }
+
+    /// Waits for an answer as long as the store is heard otherwise.
+    pub async fn unless_silent<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let silent = async {
+            loop {
+                if let Err(silent) = self.lately() {
+                    return silent;
+                }
+                tokio::time::sleep(SILENCE.saturating_sub(self.silent_for())).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            silent = silent => Err(silent),
+            answer = answer => answer,
+        }
     }
 }
 
@@ -49,9 +105,9 @@ impl Drop for Follower {
     }
 }
 
-async fn follow(store: Postgres, head: watch::Sender<u64>, heard: Arc<Mutex<Instant>>) {
+async fn follow(store: Postgres, head: watch::Sender<u64>, heard: Heard, seen: Seen) {
     loop {
-        let Err(why) = listen(&store, &head, &heard).await;
+        let Err(why) = listen(&store, &head, &heard, &seen).await;
         tracing::warn!(%why, "the log cannot be followed");
         store.rest();
         tokio::time::sleep(AWAY).await;
@@ -62,7 +118,8 @@ async fn follow(store: Postgres, head: watch::Sender<u64>, heard: Arc<Mutex<Inst
 async fn listen(
     store: &Postgres,
     head: &watch::Sender<u64>,
-    heard: &Mutex<Instant>,
+    heard: &Heard,
+    seen: &Seen,
 ) -> Result<Infallible, Error> {
     let lease = store.lease().await?;
     // An engine may know nothing of it.
@@ -72,7 +129,11 @@ async fn listen(
     loop {
         let known = *head.borrow();
         let asked = Instant::now();
-        let there = read_head(&lease).await?;
+        let there = tokio::time::timeout(PATIENCE, read_head(&lease, seen.expected())).await;
+        let there = there.map_err(|_| {
+            let why = format!("the head is not told within {} s", PATIENCE.as_secs());
+            Error::Unreachable(why)
+        })??;
         if there < known {
             let why = format!("{there} entries where {known} were before");
             return Err(Error::Unexpected(why));
@@ -82,7 +143,7 @@ async fn listen(
             *head = there.max(*head);
             grown
         });
-        *heard.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+        heard.at(asked);
         // Late or early makes no difference to what is read next.
         let _ = tokio::time::timeout(EVERY, lease.notified()).await;
     }

@@ -10,6 +10,8 @@
 //! - A commit whose answer is lost is settled by taking the same row over another connection. The transaction in doubt has
 //!   held it since before it wrote, and lets go only when it has committed or rolled back; so once the row is ours, what is
 //!   there is there, and what is not never will be, even if the `COMMIT` is still on its way to a server that has given up.
+//! - A server that took over without everything is noticed by the entry that was [last seen](seen), before anything is read
+//!   from it or appended to it; the node refuses to go on then.
 //! - An engine may abort a transaction instead of making it wait (40001, 40P01): then nothing has happened, and the writer
 //!   decides anew.
 //! - Neither `LISTEN`/`NOTIFY` nor advisory locks are needed for any of this; a notification only makes others read sooner.
@@ -22,6 +24,7 @@ mod copy;
 mod follow;
 mod open;
 mod readers;
+mod seen;
 mod target;
 
 use futures_util::FutureExt;
@@ -34,6 +37,7 @@ pub(super) use copy::copy_to;
 pub use follow::Follower;
 pub use open::{migrate, migrations, open, open_read_only};
 pub use readers::PostgresReaders;
+use seen::{Expected, Seen};
 pub use target::Target;
 
 use super::types::{StoreError, StoredEntry};
@@ -46,7 +50,8 @@ const STATEMENT_BYTES: usize = 16 << 20;
 const TAKE_HEAD: &str = "SELECT next FROM grantlog_log.log_head WHERE one = 1 FOR UPDATE";
 
 /// A statement of its own, after the row has been taken: within that one it would be answered from before the wait for it.
-const COUNT: &str = "SELECT coalesce(max(position) + 1, 0) FROM grantlog_log.entries";
+const COUNT: &str = "SELECT coalesce(max(position) + 1, 0), \
+    (SELECT entry FROM grantlog_log.entries WHERE position = $1) FROM grantlog_log.entries";
 
 const VERSIONS: &str = "SELECT coalesce((SELECT e.version + 1 FROM grantlog_log.entries e \
     WHERE e.stream = s.stream ORDER BY e.version DESC LIMIT 1), 0) \
@@ -68,6 +73,7 @@ const NOTIFY: &str = "NOTIFY grantlog_log";
 /// The writer's end of the shared store.
 pub struct PostgresBackend {
     store: Postgres,
+    seen: Seen,
     /// Kept from one transaction to the next; gone after a failure.
     lease: Option<Lease>,
     /// What `begin` learned for `versions`.
@@ -88,9 +94,10 @@ struct Columns {
 }
 
 impl PostgresBackend {
-    fn new(store: Postgres) -> Self {
+    fn new(store: Postgres, seen: Seen) -> Self {
         Self {
             store,
+            seen,
             lease: None,
             versions: Vec::new(),
             columns: Vec::new(),
@@ -101,6 +108,7 @@ impl PostgresBackend {
 impl Backend for PostgresBackend {
     fn begin(&mut self, streams: &[&str]) -> Result<u64, StoreError> {
         let mut kept = self.lease.take();
+        let expected = self.seen.expected();
         loop {
             let first_use = kept.is_none();
             let begun = self.store.block_on(async {
@@ -108,7 +116,7 @@ impl Backend for PostgresBackend {
                     Some(lease) => lease,
                     None => self.store.lease().await?,
                 };
-                let begun = begin(&lease, streams).await?;
+                let begun = begin(&lease, streams, expected).await?;
                 Ok((lease, begun))
             });
             match begun {
@@ -135,6 +143,7 @@ impl Backend for PostgresBackend {
 
     fn commit(&mut self) -> Result<(), CommitError> {
         let columns = std::mem::take(&mut self.columns);
+        let last = columns.last().and_then(Columns::last);
         let Some(lease) = self.lease.take() else {
             let why = StoreError::new("no transaction has begun");
             return Err(CommitError::NotWritten(why));
@@ -143,6 +152,9 @@ impl Backend for PostgresBackend {
         if committed.is_ok() {
             // Sent behind the commit; its answer is not waited for, and an engine without it may say no.
             let _ = lease.batch_execute(NOTIFY).now_or_never();
+            if let Some((position, entry)) = last {
+                self.seen.note(position, &entry);
+            }
         }
         if !matches!(committed, Err(CommitError::Unknown(_))) {
             self.lease = Some(lease);
@@ -163,24 +175,34 @@ impl Backend for PostgresBackend {
         self.lease = None;
         self.store.rest();
         let (from, count) = (signed(from), signed(count as u64));
-        self.store.block_on(async {
+        let expected = self.seen.expected();
+        let settled = self.store.block_on(async {
             let lease = self.store.lease().await?;
-            let settled = settle(&lease, from, count).await?;
+            let settled = settle(&lease, from, count, expected).await?;
             self.lease = Some(lease);
-            Ok(settled)
-        })
+            Ok::<_, StoreError>(settled)
+        })?;
+        if let Some(last) = settled.entries.last() {
+            self.seen.note(last.position, &last.entry);
+        }
+        Ok(settled)
     }
 }
 
 /// Takes the row; the head, the count of entries, and how many each stream has.
-async fn begin(client: &Client, streams: &[&str]) -> Result<(u64, u64, Vec<u64>), Error> {
+async fn begin(
+    client: &Client,
+    streams: &[&str],
+    expected: Expected,
+) -> Result<(u64, u64, Vec<u64>), Error> {
     let names: Vec<&[u8]> = streams.iter().map(|stream| stream.as_bytes()).collect();
     let answers = async {
+        let seen = [(&expected.position() as _, Type::INT8)];
         let names = [(&names as _, Type::BYTEA_ARRAY)];
         let (begun, head, count, versions) = join4(
             client.batch_execute(BEGIN_WRITE),
             client.query_typed(TAKE_HEAD, &[]),
-            client.query_typed(COUNT, &[]),
+            client.query_typed(COUNT, &seen),
             client.query_typed(VERSIONS, &names),
         )
         .await;
@@ -191,7 +213,7 @@ async fn begin(client: &Client, streams: &[&str]) -> Result<(u64, u64, Vec<u64>)
     let versions = versions.iter().map(|row| unsigned(row, 0));
     Ok((
         unsigned(one(&head)?, 0)?,
-        unsigned(one(&count)?, 0)?,
+        expected.count(one(&count)?)?,
         versions.collect::<Result<_, _>>()?,
     ))
 }
@@ -233,13 +255,19 @@ async fn commit(client: &Client, mut columns: Vec<Columns>) -> Result<(), Commit
 }
 
 /// Writes under the row, and reads.
-async fn settle(client: &Client, from: i64, count: i64) -> Result<Settled, StoreError> {
+async fn settle(
+    client: &Client,
+    from: i64,
+    count: i64,
+    expected: Expected,
+) -> Result<Settled, StoreError> {
     let range = [(&from as _, Type::INT8), (&count as _, Type::INT8)];
     let answers = async {
+        let seen = [(&expected.position() as _, Type::INT8)];
         let (begun, head, found, entries, committed) = join5(
             client.batch_execute(BEGIN_WRITE),
             client.query_typed(SETTLE, &[]),
-            client.query_typed(COUNT, &[]),
+            client.query_typed(COUNT, &seen),
             client.query_typed(ENTRIES, &range),
             client.batch_execute("COMMIT"),
         )
@@ -250,7 +278,7 @@ async fn settle(client: &Client, from: i64, count: i64) -> Result<Settled, Store
         Ok::<_, Error>(answers)
     };
     let (head, found, entries) = within(answers).await?;
-    let head = whole(unsigned(one(&head)?, 0)?, unsigned(one(&found)?, 0)?)?;
+    let head = whole(unsigned(one(&head)?, 0)?, expected.count(one(&found)?)?)?;
     let entries = entries.iter().map(stored_entry).collect::<Result<_, _>>()?;
     Ok(Settled { head, entries })
 }
@@ -287,6 +315,12 @@ impl Columns {
             columns.bytes += bytes;
         }
         all
+    }
+
+    /// The last row's position and entry.
+    fn last(&self) -> Option<(u64, Vec<u8>)> {
+        let position = u64::try_from(*self.positions.last()?).ok()?;
+        Some((position, self.entries.last()?.clone()))
     }
 
     async fn insert(&self, client: &Client) -> Result<u64, tokio_postgres::Error> {

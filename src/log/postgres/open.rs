@@ -3,6 +3,7 @@
 use super::super::Options;
 use super::super::readers::Readers;
 use super::super::types::{OpenError, StoreError};
+use super::seen::Seen;
 use super::{PostgresBackend, PostgresReaders};
 use crate::migrations::{Migration, Schema, postgres};
 use crate::postgres::{Error, Postgres};
@@ -27,8 +28,11 @@ pub fn open(url: &str, options: Options) -> Result<(PostgresBackend, Readers), O
     } else {
         schema.check()?;
     }
-    let readers = Readers::Postgres(PostgresReaders::new(store.clone()));
-    Ok((PostgresBackend::new(store), readers))
+    let seen = Seen::default();
+    let readers = Readers::Postgres(PostgresReaders::new(store.clone(), seen.clone()));
+    // Whatever is done next has a time, which is to be the server's.
+    readers.head()?;
+    Ok((PostgresBackend::new(store, seen), readers))
 }
 
 /// Opens the log at `url` for reading, see [`Log::open_postgres_read_only`](super::super::Log::open_postgres_read_only).
@@ -38,7 +42,10 @@ pub fn open(url: &str, options: Options) -> Result<(PostgresBackend, Readers), O
 pub fn open_read_only(url: &str) -> Result<Readers, OpenError> {
     let store = Postgres::new(url, CONNECTIONS).map_err(StoreError::from)?;
     schema(&store)?.check()?;
-    Ok(Readers::Postgres(PostgresReaders::new(store)))
+    Ok(Readers::Postgres(PostgresReaders::new(
+        store,
+        Seen::default(),
+    )))
 }
 
 /// How far the schema of the log at `url` is; it need not exist.

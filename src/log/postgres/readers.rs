@@ -1,16 +1,25 @@
 //! Reading the shared store: every read is one transaction in one round trip, and checks what it returns against the promise
 //! of density as the embedded store's readers do.
 
+use std::time::Instant;
+
+use futures_util::FutureExt;
 use futures_util::future::{join3, join4};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
 use super::super::types::{ReadError, StoreError, StoredEntry};
+use super::follow::Heard;
+use super::seen::{Expected, Seen};
 use super::{ENTRIES, one, signed, stored_entry, unsigned};
+use crate::clock;
 use crate::postgres::{BEGIN_READ, Error, Lease, Postgres, within};
 
-const HEAD: &str = "SELECT next FROM grantlog_log.log_head WHERE one = 1";
+/// The head, the entry at a position, and what the server's clock shows.
+const HEAD: &str = "SELECT next, (SELECT entry FROM grantlog_log.entries WHERE position = $1), \
+    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint \
+    FROM grantlog_log.log_head WHERE one = 1";
 
 const STREAM: &str = "SELECT position, stream, version, entry, sealed FROM grantlog_log.entries \
     WHERE stream = $1 ORDER BY version";
@@ -19,11 +28,14 @@ const STREAM: &str = "SELECT position, stream, version, entry, sealed FROM grant
 #[derive(Clone)]
 pub struct PostgresReaders {
     pub(super) store: Postgres,
+    pub(super) heard: Heard,
+    pub(super) seen: Seen,
 }
 
 impl PostgresReaders {
-    pub(super) fn new(store: Postgres) -> Self {
-        Self { store }
+    pub(super) fn new(store: Postgres, seen: Seen) -> Self {
+        let heard = Heard::new();
+        Self { store, heard, seen }
     }
 
     /// Closes the connections that nobody uses.
@@ -38,8 +50,9 @@ impl PostgresReaders {
 
     /// How many entries there are.
     pub async fn head(&self) -> Result<u64, ReadError> {
-        let head = self.twice(|lease| async move {
-            let head = read_head(&lease).await?;
+        let expected = self.seen.expected();
+        let head = self.twice(move |lease| async move {
+            let head = read_head(&lease, expected).await?;
             lease.release();
             Ok(head)
         });
@@ -64,6 +77,7 @@ impl PostgresReaders {
             }
             entries.push(entry);
         }
+        self.note(&entries);
         Ok(entries)
     }
 
@@ -75,9 +89,11 @@ impl PostgresReaders {
         known: u64,
     ) -> Result<Vec<StoredEntry>, ReadError> {
         let (first, count) = (signed(from), signed(limit as u64));
-        let (head, rows) = self
-            .twice(move |lease| read_after(lease, first, count))
+        let expected = self.seen.expected();
+        let (told, rows) = self
+            .twice(move |lease| read_after(lease, first, count, expected.position()))
             .await?;
+        let head = unsigned(&told, 0)?;
         let corrupt = |position, detail| ReadError::Corrupt {
             position: Some(position),
             detail,
@@ -101,7 +117,15 @@ impl PostgresReaders {
         if found < wanted {
             return Err(corrupt(from + found, "there is no entry".to_owned()));
         }
+        expected.count(&told)?;
+        self.note(&entries);
         Ok(entries)
+    }
+
+    fn note(&self, entries: &[StoredEntry]) {
+        if let Some(last) = entries.last() {
+            self.seen.note(last.position, &last.entry);
+        }
     }
 
     /// Reads, and once more if a connection that rested turns out to have been cut.
@@ -113,7 +137,7 @@ impl PostgresReaders {
         T: Send + 'static,
         R: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        let store = self.store.clone();
+        let (store, heard) = (self.store.clone(), self.heard.clone());
         let reading = async move {
             match read(store.lease().await?).await {
                 Err(Error::Unreachable(_)) => {
@@ -123,14 +147,20 @@ impl PostgresReaders {
                 answer => answer,
             }
         };
+        // Boxed, or every future that reads would hold all of this in its type.
+        let reading = async move { heard.unless_silent(reading).await }.boxed();
         self.store.spawn(reading).await
     }
 }
 
-/// How many entries there are; one statement is a transaction by itself.
-pub(super) async fn read_head(client: &Client) -> Result<u64, Error> {
-    let head = within(client.query_typed(HEAD, &[])).await?;
-    unsigned(one(&head)?, 0)
+/// How many entries there are; one statement is a transaction by itself. The server's clock is followed.
+pub(super) async fn read_head(client: &Client, expected: Expected) -> Result<u64, Error> {
+    let seen = [(&expected.position() as _, Type::INT8)];
+    let asked = Instant::now();
+    let head = within(client.query_typed(HEAD, &seen)).await?;
+    let head = one(&head)?;
+    clock::follow(head.try_get(2)?, asked.elapsed());
+    expected.count(head)
 }
 
 async fn read_stream(lease: Lease, name: Vec<u8>) -> Result<Vec<Row>, Error> {
@@ -154,12 +184,18 @@ async fn read_stream(lease: Lease, name: Vec<u8>) -> Result<Vec<Row>, Error> {
 
 /// The head and what is at `first` and after it. The head is read first, so that all entries before it must be among those
 /// that are read then; there may be more.
-async fn read_after(lease: Lease, first: i64, count: i64) -> Result<(u64, Vec<Row>), Error> {
+async fn read_after(
+    lease: Lease,
+    first: i64,
+    count: i64,
+    seen: i64,
+) -> Result<(Row, Vec<Row>), Error> {
     let answers = async {
+        let seen = [(&seen as _, Type::INT8)];
         let range = [(&first as _, Type::INT8), (&count as _, Type::INT8)];
         let (begun, head, rows, ended) = join4(
             lease.batch_execute(BEGIN_READ),
-            lease.query_typed(HEAD, &[]),
+            lease.query_typed(HEAD, &seen),
             lease.query_typed(ENTRIES, &range),
             lease.batch_execute("COMMIT"),
         )
@@ -169,9 +205,10 @@ async fn read_after(lease: Lease, first: i64, count: i64) -> Result<(u64, Vec<Ro
         ended?;
         Ok::<_, Error>(answers)
     };
-    let (head, rows) = within(answers).await?;
+    let (mut head, rows) = within(answers).await?;
     lease.release();
-    Ok((unsigned(one(&head)?, 0)?, rows))
+    one(&head)?;
+    Ok((head.swap_remove(0), rows))
 }
 
 /// A store that answers wrongly is damaged; one that does not answer is unavailable.

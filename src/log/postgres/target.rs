@@ -9,6 +9,7 @@ use super::super::readers::Readers;
 use super::super::types::{OpenError, ReadError, StoreError};
 use super::super::writer::Backend;
 use super::open::{CONNECTIONS, SCHEMA, apply, schema};
+use super::seen::Seen;
 use super::{PostgresBackend, PostgresReaders, TAKE_HEAD, one, unsigned};
 use crate::migrations::postgres::set_unfinished;
 use crate::postgres::{BEGIN_WRITE, Error, Postgres, within};
@@ -31,7 +32,7 @@ impl Target {
     /// The URL is not one, the server cannot be reached or refuses, or the head cannot be read.
     pub fn find(url: &str) -> Result<Self, OpenError> {
         let store = Postgres::new(url, CONNECTIONS).map_err(StoreError::from)?;
-        let readers = Readers::Postgres(PostgresReaders::new(store.clone()));
+        let readers = Readers::Postgres(PostgresReaders::new(store.clone(), Seen::default()));
         let schema = schema(&store)?;
         let head = if schema.applied == 0 {
             0
@@ -89,7 +90,9 @@ impl Target {
             self.is_begun = true;
         }
         // A step of a move that was killed may have been under way to the server.
-        self.head = PostgresBackend::new(self.store.clone()).settle(0, 0)?.head;
+        self.head = PostgresBackend::new(self.store.clone(), Seen::default())
+            .settle(0, 0)?
+            .head;
         Ok(())
     }
 
@@ -98,7 +101,7 @@ impl Target {
     /// # Errors
     /// One of the two fails; what was carried stays, and carrying can go on there later.
     pub fn carry(&mut self, from: &Log, done: &mut dyn FnMut(u64)) -> Result<(), CarryError> {
-        let mut backend = PostgresBackend::new(self.store.clone());
+        let mut backend = PostgresBackend::new(self.store.clone(), Seen::default());
         let lacking = self.head..from.head();
         carry(&from.0.readers, &mut backend, lacking, &mut |head| {
             self.head = head;

@@ -1,0 +1,128 @@
+//! What a node would refuse because it does not know of it yet, it looks up first.
+//!
+//! Its network is held up, so that it certainly has not heard of what another node did.
+
+use std::time::Duration;
+
+use serde_json::json;
+use support::postgres::Cutter;
+use support::{Browser, Client, Pkce, Setup, Tokens, moved};
+
+use crate::rig::{Rig, Word};
+
+/// Two nodes; what the second one hears can be held up.
+async fn rig() -> (Rig, Cutter) {
+    let mut network = None;
+    let rig = Rig::with(async |url| {
+        let cutter = network.insert(Cutter::before(url).await);
+        [url, &cutter.url(url)].map(|url| Setup::default().database(url))
+    });
+    let rig = rig.await;
+    (rig, network.expect("it was made"))
+}
+
+/// Asks a node that hears nothing, and lets it hear again once it has answered or turned out to wait.
+async fn unheard<T>(network: &Cutter, ask: impl Future<Output = T>) -> T {
+    const WAITS: Duration = Duration::from_millis(300);
+    let mut ask = std::pin::pin!(ask);
+    let answer = tokio::time::timeout(WAITS, &mut ask).await;
+    network.mend();
+    match answer {
+        Ok(answer) => answer,
+        Err(_) => ask.await,
+    }
+}
+
+/// A client that the second node knows.
+async fn client(rig: &Rig) -> Client {
+    let client = rig.confidential_client().await;
+    let tokens = rig.log_in(&client).await;
+    for node in rig.nodes.iter() {
+        let said = client.at(node).introspect(&tokens.access).await;
+        assert_eq!(said.json()["active"], true);
+    }
+    client
+}
+
+#[tokio::test]
+async fn terms_that_were_just_changed_hold() {
+    let (rig, network) = rig().await;
+    let (first, second) = (&rig.nodes[0], &rig.nodes[1]);
+    let client = client(&rig).await;
+    let change = async |config| {
+        network.silence();
+        let change = json!({ "config": config });
+        first.patch("/api/v1/proxies/1", &change).await.expect(200);
+    };
+
+    let mut metadata = support::public_client();
+    metadata["redirect_uris"] = json!(["https://app.example/cb"]);
+    change(json!({"oauth_proxy_allowed_redirects": ["https://app.example/cb"]})).await;
+    let proxy = rig.proxy.at(second);
+    let registered = unheard(&network, proxy.try_register(&metadata)).await;
+    registered.expect(201);
+
+    let params = client.authorization(&Pkce::rfc7636()).with("scope", "more");
+    let url = client.at(second).authorize_url(&params);
+    let callback = format!("{}/api/v1/oauth/callback/1", rig.nodes.server.url);
+    change(json!({"oauth_proxy_scopes": "read write more"})).await;
+    let mut browser = Browser::new();
+    let asked = unheard(&network, browser.open(&url, &callback)).await;
+    assert!(asked.url.as_str().starts_with(&callback), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_callback_finds_the_proxy_that_was_just_added() {
+    let (rig, network) = rig().await;
+    let (first, second) = (&rig.nodes[0], &rig.nodes[1]);
+    let (mut browser, pkce) = (Browser::new(), Pkce::rfc7636());
+    network.silence();
+    let config = json!({"oauth_proxy_provider_id": 1, "oauth_proxy_require_consent": false});
+    let proxy = first.add_proxy("http://127.0.0.1:9/mcp", config).await;
+    let client = proxy.at(first).register(support::public_client()).await;
+    let url = client.authorize_url(&client.authorization(&pkce));
+    let callback = format!("{}/api/v1/oauth/callback/1", rig.nodes.server.url);
+    let page = browser.open(&url, &callback).await;
+    let url = moved(page.url.as_str(), &second.url);
+    let answer = browser.open(&url, &client.redirect_uri);
+    let answer = unheard(&network, answer).await;
+    assert!(
+        answer.url.as_str().starts_with(&client.redirect_uri),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_was_just_made_is_known() {
+    let (rig, network) = rig().await;
+    let (first, second) = (&rig.nodes[0], &rig.nodes[1]);
+    let client = client(&rig).await;
+    let tokens = [(); 3].map(|()| rig.log_in(&client));
+    let [introspected, admitted, revoked] = futures_util::future::join_all(tokens)
+        .await
+        .try_into()
+        .expect("three grants");
+    let renewed = async |tokens: &Tokens| {
+        network.silence();
+        let rotate = json!({"alg": "HS256"});
+        let rotated = first.post("/api/v1/keys/rotate", &rotate).await;
+        rotated.expect(201);
+        Tokens::of(&client.at(first).refresh(&tokens.refresh).await.expect(200))
+    };
+
+    let token = renewed(&introspected).await.access;
+    let at_second = client.at(second);
+    let said = unheard(&network, at_second.introspect(&token)).await;
+    assert_eq!(said.expect(200).json()["active"], true);
+
+    let token = renewed(&admitted).await.access;
+    let word = unheard(&network, rig.word(1, &token)).await;
+    assert_eq!(word, Word::Admitted);
+
+    let token = renewed(&revoked).await.access;
+    let said = unheard(&network, at_second.revoke(&token)).await;
+    said.expect(200);
+    for node in 0..2 {
+        rig.until_word(node, &token, Word::Refused).await;
+    }
+}

@@ -1,0 +1,182 @@
+//! A network between a node and PostgreSQL, which can be cut, held up, or cut at the commit.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::watch;
+use url::Url;
+
+/// What happens to the next commit that passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// It does not arrive.
+    Before,
+    /// Its rows arrive, its COMMIT does not.
+    Within,
+    /// It arrives, and nobody waits for what becomes of it.
+    While,
+    /// It is answered, and the answer is lost.
+    After,
+    /// The node is cut off; the commit arrives a good while later, from a proxy that holds on to it.
+    Late,
+}
+
+/// How the network is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// Everything passes.
+    Open,
+    /// Connections end, and new ones end at once.
+    Severed,
+    /// Connections stay, and nothing passes: both ends wait.
+    Silent,
+}
+
+/// The network; clones share it.
+#[derive(Clone)]
+pub struct Cutter {
+    port: u16,
+    socket: PathBuf,
+    next: Arc<Mutex<Option<Cut>>>,
+    line: watch::Sender<Line>,
+}
+
+impl Cutter {
+    /// Lies between a loopback port and the socket in `database`'s URL.
+    pub async fn before(database: &str) -> Self {
+        let url = Url::parse(database).unwrap();
+        let mut pairs = url.query_pairs();
+        let (_, dir) = pairs.find(|(key, _)| key == "host").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let cutter = Self {
+            port: listener.local_addr().unwrap().port(),
+            socket: PathBuf::from(dir.into_owned()).join(".s.PGSQL.5432"),
+            next: Arc::default(),
+            line: watch::channel(Line::Open).0,
+        };
+        let network = cutter.clone();
+        tokio::spawn(async move {
+            while let Ok((node, _)) = listener.accept().await {
+                let network = network.clone();
+                tokio::spawn(async move { network.connect(node).await });
+            }
+        });
+        cutter
+    }
+
+    /// The same database, reached through here.
+    pub fn url(&self, database: &str) -> String {
+        let url = Url::parse(database).unwrap();
+        format!("postgres://grantlog@127.0.0.1:{}{}", self.port, url.path())
+    }
+
+    /// Cuts the connection over which the next entries are committed.
+    pub fn cut_next(&self, cut: Cut) {
+        *self.next.lock().unwrap() = Some(cut);
+    }
+
+    /// Whether that has happened.
+    pub fn has_cut(&self) -> bool {
+        self.next.lock().unwrap().is_none()
+    }
+
+    /// Ends every connection, and new ones as soon as they are made.
+    pub fn sever(&self) {
+        self.line.send_replace(Line::Severed);
+    }
+
+    /// Lets nothing pass, while every connection seems to be good.
+    pub fn silence(&self) {
+        self.line.send_replace(Line::Silent);
+    }
+
+    /// Lets everything pass again, also what was held back.
+    pub fn mend(&self) {
+        self.line.send_replace(Line::Open);
+    }
+
+    async fn connect(&self, node: TcpStream) {
+        if let Ok(server) = UnixStream::connect(&self.socket).await {
+            self.carry(node, server).await;
+        }
+    }
+
+    /// Carries bytes both ways until one end closes, or it is cut.
+    async fn carry(&self, mut node: TcpStream, mut server: UnixStream) {
+        let mut line = self.line.subscribe();
+        let (mut sent, mut answered) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+        loop {
+            let now = *line.borrow_and_update();
+            match now {
+                Line::Open => {}
+                Line::Severed => return,
+                Line::Silent => {
+                    let _ = line.changed().await;
+                    continue;
+                }
+            }
+            tokio::select! {
+                biased;
+                _ = line.changed() => {}
+                read = node.read(&mut sent) => {
+                    let Some(sent) = some(read, &sent) else { return };
+                    let inserts = find(sent, b"INSERT INTO grantlog_log").is_some();
+                    let cut = self.next.lock().unwrap().take_if(|_| inserts);
+                    if let Some(cut) = cut {
+                        let mut sent = sent.to_vec();
+                        while find(&sent, b"COMMIT").is_none() {
+                            node.read_buf(&mut sent).await.unwrap();
+                        }
+                        return cut_at(cut, &sent, node, server).await;
+                    }
+                    if server.write_all(sent).await.is_err() {
+                        return;
+                    }
+                }
+                read = server.read(&mut answered) => {
+                    let Some(answered) = some(read, &answered) else { return };
+                    if node.write_all(answered).await.is_err() { return }
+                }
+            }
+        }
+    }
+}
+
+async fn cut_at(cut: Cut, sent: &[u8], node: TcpStream, mut server: UnixStream) {
+    let commit = find(sent, b"COMMIT").unwrap();
+    match cut {
+        Cut::Before => {}
+        Cut::Within => server.write_all(&sent[..commit - 5]).await.unwrap(),
+        Cut::While => server.write_all(sent).await.unwrap(),
+        Cut::After => {
+            server.write_all(sent).await.unwrap();
+            let mut answer = Vec::new();
+            while find(&answer, b"COMMIT").is_none() {
+                server.read_buf(&mut answer).await.unwrap();
+            }
+        }
+        Cut::Late => {
+            drop(node);
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            server.write_all(sent).await.unwrap();
+            // Until it has been answered; then the server is left, too.
+            let mut answer = Vec::new();
+            while find(&answer, b"COMMIT").is_none() {
+                server.read_buf(&mut answer).await.unwrap();
+            }
+        }
+    }
+}
+
+fn some(read: std::io::Result<usize>, bytes: &[u8]) -> Option<&[u8]> {
+    read.ok()
+        .filter(|read| *read > 0)
+        .map(|read| &bytes[..read])
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}
