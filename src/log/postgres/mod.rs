@@ -27,6 +27,8 @@ mod readers;
 mod seen;
 mod target;
 
+use std::time::{Duration, Instant};
+
 use futures_util::FutureExt;
 use futures_util::future::{join3, join4, join5};
 use tokio_postgres::error::SqlState;
@@ -70,12 +72,16 @@ const ENTRIES: &str = "SELECT position, stream, version, entry, sealed FROM gran
 
 const NOTIFY: &str = "NOTIFY grantlog_log";
 
+/// Under load others are told so often at most: each notification takes a lock that all databases of the server share.
+const NOTIFY_EVERY: Duration = Duration::from_millis(10);
+
 /// The writer's end of the shared store.
 pub struct PostgresBackend {
     store: Postgres,
     seen: Seen,
     /// Kept from one transaction to the next; gone after a failure.
     lease: Option<Lease>,
+    notified_at: Option<Instant>,
     /// What `begin` learned for `versions`.
     versions: Vec<u64>,
     /// What `insert` leaves to `commit`.
@@ -99,6 +105,7 @@ impl PostgresBackend {
             store,
             seen,
             lease: None,
+            notified_at: None,
             versions: Vec::new(),
             columns: Vec::new(),
         }
@@ -150,8 +157,14 @@ impl Backend for PostgresBackend {
         };
         let committed = self.store.block_on(commit(&lease, columns));
         if committed.is_ok() {
-            // Sent behind the commit; its answer is not waited for, and an engine without it may say no.
-            let _ = lease.batch_execute(NOTIFY).now_or_never();
+            if self
+                .notified_at
+                .is_none_or(|at| at.elapsed() >= NOTIFY_EVERY)
+            {
+                // Sent behind the commit; its answer is not waited for, and an engine without it may say no.
+                let _ = lease.batch_execute(NOTIFY).now_or_never();
+                self.notified_at = Some(Instant::now());
+            }
             if let Some((position, entry)) = last {
                 self.seen.note(position, &entry);
             }
