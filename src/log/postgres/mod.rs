@@ -14,7 +14,7 @@
 //!   from it or appended to it; the node refuses to go on then.
 //! - An engine may abort a transaction instead of making it wait (40001, 40P01): then nothing has happened, and the writer
 //!   decides anew.
-//! - Neither `LISTEN`/`NOTIFY` nor advisory locks are needed for any of this; a notification only makes others read sooner.
+//! - Neither `LISTEN`/`NOTIFY` nor advisory locks have a part in any of this.
 //!
 //! # Round trips
 //! Two for a commit of any number of appends: one takes the row and reads the versions, one inserts and commits. The row is
@@ -26,7 +26,6 @@ mod open;
 mod readers;
 mod seen;
 
-use futures_util::FutureExt;
 use futures_util::future::{join3, join4, join5};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
@@ -65,8 +64,6 @@ const SETTLE: &str =
 
 const ENTRIES: &str = "SELECT position, stream, version, entry, sealed FROM grantlog_log.entries \
     WHERE position >= $1 ORDER BY position LIMIT $2";
-
-const NOTIFY: &str = "NOTIFY grantlog_log";
 
 /// The writer's end of the shared store.
 pub struct PostgresBackend {
@@ -147,12 +144,8 @@ impl Backend for PostgresBackend {
             return Err(CommitError::NotWritten(why));
         };
         let committed = self.store.block_on(commit(&lease, columns));
-        if committed.is_ok() {
-            // Sent behind the commit; its answer is not waited for, and an engine without it may say no.
-            let _ = lease.batch_execute(NOTIFY).now_or_never();
-            if let Some((position, entry)) = last {
-                self.seen.note(position, &entry);
-            }
+        if let (Ok(()), Some((position, entry))) = (&committed, last) {
+            self.seen.note(position, &entry);
         }
         if !matches!(committed, Err(CommitError::Unknown(_))) {
             self.lease = Some(lease);
@@ -162,10 +155,12 @@ impl Backend for PostgresBackend {
 
     fn abandon(&mut self) {
         self.columns.clear();
-        // Sent before whatever is asked next, which tells whether the connection is still good.
-        if let Some(lease) = &self.lease {
-            let _ = lease.batch_execute("ROLLBACK").now_or_never();
-        }
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        // Dropped, it is closed, which ends the transaction, too.
+        let ended = self.store.block_on(within(lease.batch_execute("ROLLBACK")));
+        self.lease = ended.is_ok().then_some(lease);
     }
 
     fn settle(&mut self, from: u64, count: usize) -> Result<Settled, StoreError> {
