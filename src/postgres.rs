@@ -9,8 +9,10 @@
 //!   against the system's roots or `sslrootcert`; there is no mode that can be talked out of TLS. Without `sslmode`, TLS is
 //!   used unless every host is a Unix socket or this machine.
 //! - **Only transactions carry settings.** What is set for a session is lost or leaks behind a transaction-pooling proxy, so
-//!   time-outs are part of [`BEGIN_READ`] and [`BEGIN_WRITE`]. Nothing relies on session state: no named statement, no
-//!   advisory lock, no temporary table, no `search_path` (name the schema in every statement).
+//!   time-outs are part of [`BEGIN_READ`] and [`BEGIN_WRITE`]. Nothing relies on session state, or leaves any: no named
+//!   statement, no advisory lock, no temporary table, no `search_path` (name the schema in every statement), and no `LISTEN`:
+//!   PgBouncer 1.18 gives one client another one's answer where a notification arrives while it tries a session out.
+//! - **Nothing is sent ahead** of the answer that ends a transaction: the session behind it may be another one's by then.
 //! - **A connection that failed is not used again.** A [`Lease`] goes back to the pool only by [`Lease::release`]; a future
 //!   dropped half-way closes its connection, and the server rolls back.
 //! - **Nothing waits for ever.** Connecting, waiting for a connection and every [`within`] end by themselves.
@@ -27,12 +29,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Socket};
+use tokio_postgres::{Client, Config, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How long connecting to one address may take, in all steps, and how long a connection is waited for.
@@ -81,7 +83,6 @@ pub struct Lease {
 /// An open connection; dropping it closes the socket at once, so that the server rolls back what was begun.
 struct Connection {
     client: Client,
-    notified: Arc<Notify>,
     driver: AbortHandle,
 }
 
@@ -274,11 +275,6 @@ impl Lease {
         }
     }
 
-    /// Waits for the next notification; only where the session is this connection's own.
-    pub async fn notified(&self) {
-        self.connection().notified.notified().await;
-    }
-
     fn connection(&self) -> &Connection {
         self.connection
             .as_ref()
@@ -316,19 +312,12 @@ impl Inner {
         T::Stream: Send + 'static,
     {
         let (client, mut stream) = self.config.connect(tls).await?;
-        let notified = Arc::new(Notify::new());
-        let wake = Arc::clone(&notified);
         let driver = self.runtime().spawn(async move {
             // An error here is also the answer to whoever waits for one.
-            while let Some(Ok(message)) = poll_fn(|cx| stream.poll_message(cx)).await {
-                if let AsyncMessage::Notification(_) = message {
-                    wake.notify_one();
-                }
-            }
+            while let Some(Ok(_)) = poll_fn(|cx| stream.poll_message(cx)).await {}
         });
         Ok(Connection {
             client,
-            notified,
             driver: driver.abort_handle(),
         })
     }

@@ -69,13 +69,13 @@ pub struct App {
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
     /// The log could not be appended to.
-    #[error("the log cannot be written")]
+    #[error(transparent)]
     Append(#[from] AppendError),
     /// The log could not be read.
-    #[error("the log cannot be read")]
+    #[error(transparent)]
     Read(#[from] ReadError),
     /// The vault could not do its part.
-    #[error("the vault is unavailable")]
+    #[error("the vault is unavailable: {0}")]
     Vault(#[from] VaultError),
     /// An entry in a stream cannot be read by this program.
     #[error("entry {position} of the log cannot be read")]

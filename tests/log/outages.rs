@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use grantlog::log::{AppendError, Log};
+use grantlog::postgres::Postgres;
 use support::postgres::{Cluster, Cut, Cutter, Database, Pooler, Stop};
 
 use super::{MIGRATE, append, read_all};
@@ -163,7 +164,7 @@ async fn sessions_that_are_ended_under_load_lose_nothing() {
 const END_SESSIONS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
     WHERE datname = current_database() AND pid <> pg_backend_pid()";
 
-/// No session is a node's own: no notification arrives, and every transaction may meet another session.
+/// No session is a node's own: every transaction may meet another one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn behind_a_transaction_pooler_it_is_the_same_log() {
     let database = Database::create();
@@ -202,4 +203,30 @@ async fn a_node_that_does_nothing_knows_that_the_store_is_away() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     log.append(append("s", 0, &["e"])).await.unwrap();
+}
+
+/// What one leaves behind in a session is another one's trouble: where a notification arrives while it
+/// tries a session out, PgBouncer gives its next client the answer to that.
+#[tokio::test]
+async fn behind_a_transaction_pooler_nothing_is_left_in_a_session() {
+    let database = Database::create();
+    let pooler = Pooler::before(&database);
+    let nodes = [(); 3].map(|()| Log::open_postgres(&pooler.url(), MIGRATE).unwrap());
+    for (version, log) in (0..).zip(nodes.iter().cycle().take(12)) {
+        log.append(append("s", version, &["e"])).await.unwrap();
+        log.read_stream("s").await.unwrap();
+    }
+    let store = Postgres::new(&pooler.url(), Pooler::SESSIONS).unwrap();
+    let mut sessions = Vec::new();
+    for _ in 0..Pooler::SESSIONS {
+        let session = store.lease().await.unwrap();
+        // Held, so that the next one is another one.
+        session.batch_execute("BEGIN").await.unwrap();
+        sessions.push(session);
+    }
+    for session in &sessions {
+        let left = "SELECT count(*) FROM pg_listening_channels()";
+        let left = session.query_typed(left, &[]).await.unwrap();
+        assert_eq!(left[0].get::<_, i64>(0), 0);
+    }
 }

@@ -24,7 +24,7 @@ async fn nodes_an_hour_apart_serve_one_flow() {
     let rig = rig().await;
     let load = Load::start(&rig, 6);
     load.goes_on(20).await;
-    let told = load.end().await;
+    let told = load.end_undisturbed().await;
     record::agrees(&rig, told).await;
     let now = now_s();
     for event in rig.nodes[0].events("type=grant.*").await {

@@ -105,7 +105,7 @@ async fn a_backup_goes_on_as_a_node_of_its_own() {
         assert!(done.status.success(), "{args:?}: {done:?}");
     }
     load.goes_on(10).await;
-    let mut told = load.end().await;
+    let mut told = load.end_undisturbed().await;
     told[0]
         .revoked
         .extend(revoked.claims()["grant"].as_str().map(str::to_owned));

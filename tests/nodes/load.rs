@@ -27,6 +27,8 @@ struct World {
     proxy: Proxy,
     nodes: Vec<Node>,
     turn: AtomicUsize,
+    /// How often there was no answer but 503, or none at all.
+    put_off: AtomicUsize,
     ending: AtomicBool,
 }
 
@@ -85,6 +87,7 @@ impl Load {
             proxy: rig.proxy.clone(),
             nodes: nodes.collect(),
             turn: AtomicUsize::new(0),
+            put_off: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
         });
         let workers = (0..workers)
@@ -116,6 +119,18 @@ impl Load {
     pub async fn goes_on(&self, count: usize) {
         let all: Vec<usize> = (0..self.world.nodes.len()).collect();
         self.goes_on_at(&all, count).await;
+    }
+
+    /// Ends a load that nothing disturbed: nobody was put off.
+    pub async fn end_undisturbed(self) -> Vec<Told> {
+        let world = Arc::clone(&self.world);
+        let told = self.end().await;
+        assert_eq!(
+            world.put_off.load(Ordering::Acquire),
+            0,
+            "clients were put off"
+        );
+        told
     }
 
     /// Ends it; what the clients were told.
@@ -173,7 +188,10 @@ impl Worker {
         loop {
             match self.ask(&request).await {
                 Asked::Answered(answer) if answer.status != 503 => return (answer, in_doubt),
-                Asked::Answered(_) | Asked::Lost => in_doubt = true,
+                Asked::Answered(_) | Asked::Lost => {
+                    self.world.put_off.fetch_add(1, Ordering::AcqRel);
+                    in_doubt = true;
+                }
                 Asked::NotTaken => {}
             }
             assert!(began.elapsed() < PATIENCE, "no end to it");
@@ -287,6 +305,7 @@ impl Worker {
                 let code = code.and_then(|query| query.split('&').next());
                 return code.unwrap_or_else(|| panic!("{answer:?}")).to_owned();
             }
+            self.world.put_off.fetch_add(1, Ordering::AcqRel);
             assert!(began.elapsed() < PATIENCE, "no end to it");
         }
     }

@@ -18,7 +18,7 @@ async fn a_node_that_is_stopped_only_refuses_connections() {
         load.node(node, Leaving::Stays);
     }
     load.goes_on(8).await;
-    let told = load.end().await;
+    let told = load.end_undisturbed().await;
     // Nothing was done for somebody who was not told.
     for told in &told {
         assert_eq!(told.doubtful, Vec::<String>::new());

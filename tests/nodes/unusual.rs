@@ -19,6 +19,18 @@ async fn behind_a_transaction_pooler_every_step_may_go_to_another_node() {
     flows::walk(&nodes).await;
 }
 
+/// Whatever a node sends ahead of an answer must not reach a session that is lent to another.
+#[tokio::test]
+async fn behind_a_transaction_pooler_nobody_gets_another_ones_answer() {
+    let database = Database::create();
+    let pooler = Pooler::before(&database);
+    let rig = Rig::on(Nodes::start(NODES, &pooler.url()).await).await;
+    let load = Load::start(&rig, 12);
+    load.goes_on(60).await;
+    let told = load.end_undisturbed().await;
+    record::agrees(&rig, told).await;
+}
+
 /// Polling alone keeps the promises.
 #[tokio::test]
 async fn behind_a_transaction_pooler_nodes_know_what_others_did() {
@@ -51,6 +63,6 @@ async fn a_database_that_serializes_by_default_serves_several_nodes() {
     let rig = Rig::on(nodes).await;
     let load = Load::start(&rig, 12);
     load.goes_on(60).await;
-    let told = load.end().await;
+    let told = load.end_undisturbed().await;
     record::agrees(&rig, told).await;
 }

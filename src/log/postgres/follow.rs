@@ -1,7 +1,7 @@
 //! Following what other nodes append: reading the head, again and again.
 //!
-//! A notification only makes the next reading come sooner. Where none arrives (behind a transaction-pooling proxy, on an
-//! engine without them) other nodes' entries are seen after [`EVERY`] at the latest.
+//! `NOTIFY` would tell sooner, but who listens leaves something behind in a session, which a transaction-pooling proxy lends to
+//! others; and everything that has to know what another node has just done looks for itself.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,11 +13,10 @@ use tokio::task::AbortHandle;
 use super::PostgresReaders;
 use super::readers::read_head;
 use super::seen::Seen;
-use crate::postgres::{Error, Postgres, within};
+use crate::postgres::{Error, Postgres};
 
-/// The longest time between two readings, the shortest, and the time between two attempts to reach a store that does not answer.
-const EVERY: Duration = Duration::from_millis(200);
-const AT_MOST_EVERY: Duration = Duration::from_millis(10);
+/// The time between two readings, and between two attempts to reach a store that does not answer.
+const EVERY: Duration = Duration::from_millis(100);
 const AWAY: Duration = Duration::from_millis(500);
 /// A connection that does not answer so simple a question is given up: another may be answered.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -108,7 +107,7 @@ impl Drop for Follower {
 
 async fn follow(store: Postgres, head: watch::Sender<u64>, heard: Heard, seen: Seen) {
     loop {
-        let Err(why) = listen(&store, &head, &heard, &seen).await;
+        let Err(why) = watch_head(&store, &head, &heard, &seen).await;
         tracing::warn!(%why, "the log cannot be followed");
         store.rest();
         tokio::time::sleep(AWAY).await;
@@ -116,17 +115,13 @@ async fn follow(store: Postgres, head: watch::Sender<u64>, heard: Heard, seen: S
 }
 
 /// Follows over one connection until that fails.
-async fn listen(
+async fn watch_head(
     store: &Postgres,
     head: &watch::Sender<u64>,
     heard: &Heard,
     seen: &Seen,
 ) -> Result<Infallible, Error> {
     let lease = store.lease().await?;
-    // An engine may know nothing of it.
-    if let Err(why) = within(lease.batch_execute("LISTEN grantlog_log")).await {
-        tracing::debug!(%why, "there are no notifications");
-    }
     loop {
         let known = *head.borrow();
         let asked = Instant::now();
@@ -145,8 +140,6 @@ async fn listen(
             grown
         });
         heard.at(asked);
-        // Late or early makes no difference to what is read next; under load this node's own commits notify it, too.
-        tokio::time::sleep(AT_MOST_EVERY).await;
-        let _ = tokio::time::timeout(EVERY, lease.notified()).await;
+        tokio::time::sleep(EVERY).await;
     }
 }

@@ -14,7 +14,7 @@
 //!   from it or appended to it; the node refuses to go on then.
 //! - An engine may abort a transaction instead of making it wait (40001, 40P01): then nothing has happened, and the writer
 //!   decides anew.
-//! - Neither `LISTEN`/`NOTIFY` nor advisory locks are needed for any of this; a notification only makes others read sooner.
+//! - Neither `LISTEN`/`NOTIFY` nor advisory locks have a part in any of this.
 //!
 //! # Round trips
 //! Two for a commit of any number of appends: one takes the row and reads the versions, one inserts and commits. The row is
@@ -27,9 +27,6 @@ mod readers;
 mod seen;
 mod target;
 
-use std::time::{Duration, Instant};
-
-use futures_util::FutureExt;
 use futures_util::future::{join3, join4, join5};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
@@ -70,18 +67,12 @@ const SETTLE: &str =
 const ENTRIES: &str = "SELECT position, stream, version, entry, sealed FROM grantlog_log.entries \
     WHERE position >= $1 ORDER BY position LIMIT $2";
 
-const NOTIFY: &str = "NOTIFY grantlog_log";
-
-/// Under load others are told so often at most: each notification takes a lock that all databases of the server share.
-const NOTIFY_EVERY: Duration = Duration::from_millis(10);
-
 /// The writer's end of the shared store.
 pub struct PostgresBackend {
     store: Postgres,
     seen: Seen,
     /// Kept from one transaction to the next; gone after a failure.
     lease: Option<Lease>,
-    notified_at: Option<Instant>,
     /// What `begin` learned for `versions`.
     versions: Vec<u64>,
     /// What `insert` leaves to `commit`.
@@ -105,7 +96,6 @@ impl PostgresBackend {
             store,
             seen,
             lease: None,
-            notified_at: None,
             versions: Vec::new(),
             columns: Vec::new(),
         }
@@ -156,18 +146,8 @@ impl Backend for PostgresBackend {
             return Err(CommitError::NotWritten(why));
         };
         let committed = self.store.block_on(commit(&lease, columns));
-        if committed.is_ok() {
-            if self
-                .notified_at
-                .is_none_or(|at| at.elapsed() >= NOTIFY_EVERY)
-            {
-                // Sent behind the commit; its answer is not waited for, and an engine without it may say no.
-                let _ = lease.batch_execute(NOTIFY).now_or_never();
-                self.notified_at = Some(Instant::now());
-            }
-            if let Some((position, entry)) = last {
-                self.seen.note(position, &entry);
-            }
+        if let (Ok(()), Some((position, entry))) = (&committed, last) {
+            self.seen.note(position, &entry);
         }
         if !matches!(committed, Err(CommitError::Unknown(_))) {
             self.lease = Some(lease);
@@ -177,10 +157,12 @@ impl Backend for PostgresBackend {
 
     fn abandon(&mut self) {
         self.columns.clear();
-        // Sent before whatever is asked next, which tells whether the connection is still good.
-        if let Some(lease) = &self.lease {
-            let _ = lease.batch_execute("ROLLBACK").now_or_never();
-        }
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        // Dropped, it is closed, which ends the transaction, too.
+        let ended = self.store.block_on(within(lease.batch_execute("ROLLBACK")));
+        self.lease = ended.is_ok().then_some(lease);
     }
 
     fn settle(&mut self, from: u64, count: usize) -> Result<Settled, StoreError> {

@@ -15,6 +15,9 @@ pub struct Pooler {
 }
 
 impl Pooler {
+    /// How many sessions of the server it has.
+    pub const SESSIONS: usize = 4;
+
     /// Starts one with fewer sessions than its users have connections.
     pub fn before(database: &Database) -> Self {
         let dir = tempfile::Builder::new()
@@ -24,9 +27,10 @@ impl Pooler {
         give(dir.path());
         let settings = format!(
             "[databases]\n* = host={} user=grantlog\n[pgbouncer]\npool_mode = transaction\nauth_type = any\n\
-             unix_socket_dir = {}\nlisten_port = 5432\ndefault_pool_size = 4\nserver_check_delay = 0\n",
+             unix_socket_dir = {}\nlisten_port = 5432\ndefault_pool_size = {}\nserver_check_delay = 0\n",
             database.cluster.display(),
             dir.path().display(),
+            Self::SESSIONS,
         );
         fs::write(dir.path().join("pool.ini"), settings).unwrap();
         let mut pooler = as_other_user(dir.path(), program("pgbouncer"));
