@@ -40,7 +40,11 @@ pub struct Issued {
     #[serde(default, skip_serializing_if = "Scope::is_empty")]
     pub scopes: Scope,
     /// When it ends by itself; absent: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        with = "crate::timestamp::optional",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub expires_at: Option<Timestamp>,
     /// Hash of the key.
     #[serde(rename = "key_sha256")]

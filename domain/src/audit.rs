@@ -34,7 +34,9 @@ pub struct RequestRefused {
     /// How many requests this stands for.
     pub count: u64,
     /// When the first of them came.
+    #[serde(with = "crate::timestamp")]
     pub first_at: Timestamp,
     /// When the last of them came.
+    #[serde(with = "crate::timestamp")]
     pub last_at: Timestamp,
 }

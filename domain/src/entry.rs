@@ -134,6 +134,7 @@ struct Writing<'a> {
     #[serde(rename = "type")]
     name: &'a str,
     schema: u16,
+    #[serde(with = "crate::timestamp")]
     recorded_at: Timestamp,
     actor: Actor,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,6 +158,7 @@ struct Reading<'a> {
     #[serde(rename = "type", borrow)]
     name: &'a str,
     schema: u16,
+    #[serde(with = "crate::timestamp")]
     recorded_at: Timestamp,
     actor: Actor,
     proxy_id: Option<ProxyId>,

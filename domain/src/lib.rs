@@ -29,6 +29,7 @@ pub mod scope;
 pub mod secret;
 pub mod subject;
 mod text;
+mod timestamp;
 
 pub use aggregate::{Aggregate, Fact, Refusal, Timestamp};
 pub use explain::explain;

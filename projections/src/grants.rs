@@ -217,24 +217,10 @@ impl Projection for Grants {
     }
 
     fn store(db: &Connection, (): &mut (), _: &GrantId, row: &Grant) -> rusqlite::Result<()> {
-        // Bound by place: looking up thirty names costs more than the rest.
-        db.prepare_cached(STORE)?.execute(params![
+        // Nearly always the row is there: a refresh writes what it can change, and not the rest again.
+        let changed = db.prepare_cached(CHANGE)?.execute(params![
             sql::position(row.first_position),
             sql::position(row.last_position),
-            row.grant_id.to_string(),
-            row.subject.to_string(),
-            row.client_id.to_string(),
-            row.proxy_id.0,
-            row.provider_id.0,
-            row.scope,
-            row.resource,
-            row.redirect_uri,
-            row.consent,
-            row.email,
-            row.ip.map(|ip| ip.to_string()),
-            row.ip.map(sql::ip_key),
-            micros(row.created_at),
-            micros(row.expires_at),
             row.code_expires_at.map(micros),
             row.redeemed_at.map(micros),
             row.generation,
@@ -249,22 +235,57 @@ impl Projection for Grants {
             row.note,
             micros(row.live_until()),
         ])?;
+        if changed == 0 {
+            insert(db, row)?;
+        }
         Ok(())
     }
 }
 
-/// Only what can change is set again; SQLite then leaves the other columns' indexes alone.
-const STORE: &str = "INSERT INTO grants VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
-    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
-    ON CONFLICT (first_position) DO UPDATE SET last_position = excluded.last_position, \
-    code_expires_at = excluded.code_expires_at, redeemed_at = excluded.redeemed_at, \
-    generation = excluded.generation, refreshes = excluded.refreshes, \
-    access_tokens = excluded.access_tokens, \
-    access_tokens_expire_at = excluded.access_tokens_expire_at, \
-    refresh_expires_at = excluded.refresh_expires_at, \
-    last_refreshed_at = excluded.last_refreshed_at, last_used_at = excluded.last_used_at, \
-    revoked_at = excluded.revoked_at, reason = excluded.reason, note = excluded.note, \
-    live_until = excluded.live_until";
+/// SQLite leaves the other columns' indexes alone.
+const CHANGE: &str = "UPDATE grants SET last_position = ?2, code_expires_at = ?3, redeemed_at = ?4, \
+    generation = ?5, refreshes = ?6, access_tokens = ?7, access_tokens_expire_at = ?8, \
+    refresh_expires_at = ?9, last_refreshed_at = ?10, last_used_at = ?11, revoked_at = ?12, \
+    reason = ?13, note = ?14, live_until = ?15 WHERE first_position = ?1";
+
+fn insert(db: &Connection, row: &Grant) -> rusqlite::Result<()> {
+    // Bound by place: looking up thirty names costs more than the rest.
+    db.prepare_cached(
+        "INSERT INTO grants VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        sql::position(row.first_position),
+        sql::position(row.last_position),
+        row.grant_id.to_string(),
+        row.subject.to_string(),
+        row.client_id.to_string(),
+        row.proxy_id.0,
+        row.provider_id.0,
+        row.scope,
+        row.resource,
+        row.redirect_uri,
+        row.consent,
+        row.email,
+        row.ip.map(|ip| ip.to_string()),
+        row.ip.map(sql::ip_key),
+        micros(row.created_at),
+        micros(row.expires_at),
+        row.code_expires_at.map(micros),
+        row.redeemed_at.map(micros),
+        row.generation,
+        row.refreshes,
+        row.access_tokens,
+        row.access_tokens_expire_at.map(micros),
+        row.refresh_expires_at.map(micros),
+        row.last_refreshed_at.map(micros),
+        row.last_used_at.map(micros),
+        row.revoked_at.map(micros),
+        row.reason,
+        row.note,
+        micros(row.live_until()),
+    ])?;
+    Ok(())
+}
 
 fn begun(login: &grant::LoginSucceeded, seen: &Seen<'_>) -> Option<Grant> {
     let request = &login.request;

@@ -25,7 +25,6 @@ pub(crate) mod token;
 mod urls;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, Method, header};
 use axum::middleware;
 use axum::routing::{get, post};
@@ -35,9 +34,6 @@ pub use cookies::AUTHORIZATION_MAX;
 pub use rates::{Limits, Rates};
 pub use shared::{Parts, PrivateTerms, Shared};
 pub use urls::Urls;
-
-/// No request of ours is larger (contract: 413).
-const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Everything the authorization server's origin answers.
 pub fn routes(shared: Shared) -> Router {
@@ -89,7 +85,6 @@ pub fn routes(shared: Shared) -> Router {
     for_scripts
         .merge(for_people)
         .merge(admin::routes(shared.clone()))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(
             shared.clone(),
             request::identify,

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
@@ -40,7 +40,10 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// Gives each request its id and circumstances, and each answer the id, `nosniff` and, where the
+/// No request of ours is larger (contract: 413).
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Gives each request its id, its circumstances and its bound, and each answer the id, `nosniff` and, where the
 /// public address is https, the promise to stay so (RFC 6797).
 pub async fn identify(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
     let request_id = clock::event_id().0;
@@ -59,6 +62,7 @@ pub async fn identify(State(shared): State<Shared>, mut request: Request, next: 
         query: None,
     };
     request.extensions_mut().insert(Caller(context));
+    DefaultBodyLimit::max(BODY_BYTES_MAX).apply(&mut request);
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     if shared.urls.server.starts_with("https://") {

@@ -145,7 +145,11 @@ pub struct Secret {
     #[serde(rename = "sha256")]
     pub hash: SecretHash,
     /// When it ends; absent: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        with = "crate::timestamp::optional",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub expires_at: Option<Timestamp>,
 }
 

@@ -60,6 +60,7 @@ pub struct Requested {
     /// Which protected resource tokens are for (RFC 8707).
     pub resource: Resource,
     /// When the request came in.
+    #[serde(with = "crate::timestamp")]
     pub requested_at: Timestamp,
 }
 
@@ -84,6 +85,7 @@ pub struct LoginSucceeded {
     /// How consent came about.
     pub consent: Consent,
     /// When the whole grant ends, whatever is refreshed.
+    #[serde(with = "crate::timestamp")]
     pub expires_at: Timestamp,
 }
 
@@ -114,6 +116,7 @@ pub struct CodeIssued {
     /// The challenge that its redemption must answer (RFC 7636, S256).
     pub code_challenge: CodeChallenge,
     /// When it can no longer be redeemed.
+    #[serde(with = "crate::timestamp")]
     pub expires_at: Timestamp,
 }
 
@@ -121,6 +124,7 @@ pub struct CodeIssued {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CodeRedeemed {
     /// When the access token ends.
+    #[serde(with = "crate::timestamp")]
     pub access_token_expires_at: Timestamp,
     /// The first refresh token, unless the client may not refresh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,6 +137,7 @@ pub struct RefreshTokenIssued {
     /// Part of every refresh token's MAC.
     pub salt: RefreshSalt,
     /// When it dies unused.
+    #[serde(with = "crate::timestamp")]
     pub expires_at: Timestamp,
 }
 
@@ -146,8 +151,10 @@ pub struct RefreshTokenRotated {
     /// The successor's number.
     pub generation: u32,
     /// When the successor dies unused.
+    #[serde(with = "crate::timestamp")]
     pub expires_at: Timestamp,
     /// When the access token ends.
+    #[serde(with = "crate::timestamp")]
     pub access_token_expires_at: Timestamp,
     /// The access token's scope, where the client asked for less than was granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -160,6 +167,7 @@ pub struct RefreshTokenRetried {
     /// The successor's number, the same as in the first answer.
     pub generation: u32,
     /// When the access token ends.
+    #[serde(with = "crate::timestamp")]
     pub access_token_expires_at: Timestamp,
     /// The access token's scope, where the client asked for less than was granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -174,7 +182,11 @@ pub struct RefreshTokenReused {
     /// The newest token's number at that time.
     pub current_generation: u32,
     /// When the presented token was replaced, if it was the newest but one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        with = "crate::timestamp::optional",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub replaced_at: Option<Timestamp>,
 }
 
@@ -189,7 +201,11 @@ pub struct AccessTokenFirstUsed {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UpstreamTokenRefreshed {
     /// When the provider's new access token ends, if it said so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        with = "crate::timestamp::optional",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub expires_at: Option<Timestamp>,
 }
 
@@ -200,7 +216,11 @@ pub struct Revoked {
     #[serde(flatten)]
     pub reason: RevocationReason,
     /// When its last access token would have ended: until then gateways must refuse them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        with = "crate::timestamp::optional",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub access_tokens_expire_at: Option<Timestamp>,
 }
 
