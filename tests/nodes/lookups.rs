@@ -126,3 +126,32 @@ async fn a_key_that_was_just_made_is_known() {
         rig.until_word(node, &token, Word::Refused).await;
     }
 }
+
+/// It is told so, and registers again, rather than being told that its grant has ended; and nobody is
+/// sent to log in with it.
+#[tokio::test]
+async fn a_client_that_was_just_removed_is_unknown() {
+    let (rig, network) = rig().await;
+    let (first, second) = (&rig.nodes[0], &rig.nodes[1]);
+    let (one, other) = (client(&rig).await, client(&rig).await);
+    let tokens = rig.log_in(&one).await;
+    let refreshed = one.at(second).refresh(&tokens.refresh).await.expect(200);
+    let remove = async |client: &Client| {
+        network.silence();
+        let path = format!("/api/v1/clients/{}", client.id);
+        first.delete(&path).await.expect(204);
+    };
+
+    remove(&one).await;
+    let (at_second, newest) = (one.at(second), Tokens::of(&refreshed).refresh);
+    let refused = unheard(&network, at_second.refresh(&newest)).await;
+    refused.expect_error(401, "invalid_client");
+
+    remove(&other).await;
+    let url = other.at(second);
+    let url = url.authorize_url(&other.authorization(&Pkce::rfc7636()));
+    let mut browser = Browser::new();
+    let page = unheard(&network, browser.open(&url, &other.redirect_uri)).await;
+    assert_eq!(page.status, 400, "{page:?}");
+    assert!(page.body.contains("unauthorized_client"), "{page:?}");
+}
