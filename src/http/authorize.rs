@@ -225,9 +225,12 @@ async fn client(
         let registration = client.registration();
         registration.is_some_and(|registration| shared.is_unused(registration, now))
     };
-    let known = shared.app.state::<Client>(id).await.map_err(Stop::Store)?;
-    if parameters.target(&known, terms.id).is_ok() && !is_unused(&known) {
-        return Ok(known);
+    // Where another node may have removed it just now, nobody is sent on a way that leads nowhere.
+    if !shared.app.log.is_shared() {
+        let known = shared.app.state::<Client>(id).await.map_err(Stop::Store)?;
+        if parameters.target(&known, terms.id).is_ok() && !is_unused(&known) {
+            return Ok(known);
+        }
     }
     let known = shared.app.fresh::<Client>(id).await.map_err(Stop::Store)?;
     if is_unused(&known) {

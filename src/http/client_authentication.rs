@@ -51,6 +51,25 @@ pub async fn authenticate(
     Ok(AuthenticatedClient { id, registration })
 }
 
+/// Authenticates the client of a request once more, by the log: for what is refused in another way,
+/// perhaps because another node has just removed the client and all that it was granted.
+///
+/// # Errors
+/// `invalid_client` if it is not who it says by now.
+pub async fn authenticate_again(
+    shared: &Shared,
+    terms: &ProxyTerms,
+    client: &AuthenticatedClient,
+    headers: &HeaderMap,
+    form: &Form,
+    context: &Context,
+) -> Result<(), OAuthError> {
+    let (_, credentials) = presented(headers, form)?;
+    let fresh = shared.app.fresh::<Client>(client.id).await?;
+    fresh.authenticate(terms.id, credentials, context.now)?;
+    Ok(())
+}
+
 fn presented(headers: &HeaderMap, form: &Form) -> Result<(String, Credentials), OAuthError> {
     let in_body = form.get("client_id");
     let secret_in_body = form.get("client_secret");

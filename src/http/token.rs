@@ -17,7 +17,7 @@ use domain::scope::Scope;
 use domain::{Timestamp, grant::LoginSucceeded};
 
 use super::Shared;
-use super::client_authentication::{AuthenticatedClient, authenticate};
+use super::client_authentication::{AuthenticatedClient, authenticate, authenticate_again};
 use super::error::{Code, OAuthError, no_store};
 use super::form::{Form, Posted};
 use super::request::Caller;
@@ -53,12 +53,13 @@ pub async fn token(
         }
         let context = context.by(Actor::Client(client.id));
         let issued = match grant_type {
-            GrantType::AuthorizationCode => {
-                redeem(&shared, &terms, &client, &form, &context).await?
-            }
-            GrantType::RefreshToken => refresh(&shared, &terms, &client, &form, &context).await?,
+            GrantType::AuthorizationCode => redeem(&shared, &terms, &client, &form, &context).await,
+            GrantType::RefreshToken => refresh(&shared, &terms, &client, &form, &context).await,
         };
-        answer(&shared, &terms, issued, context.now)
+        if issued.is_err() && shared.app.log.is_shared() {
+            authenticate_again(&shared, &terms, &client, &headers, &form, &context).await?;
+        }
+        answer(&shared, &terms, issued?, context.now)
     };
     shared.answered(ENDPOINT, &proxy, &context, outcome.await)
 }

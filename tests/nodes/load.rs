@@ -188,10 +188,7 @@ impl Worker {
         loop {
             match self.ask(&request).await {
                 Asked::Answered(answer) if answer.status != 503 => return (answer, in_doubt),
-                Asked::Answered(_) | Asked::Lost => {
-                    self.world.put_off.fetch_add(1, Ordering::AcqRel);
-                    in_doubt = true;
-                }
+                Asked::Answered(_) | Asked::Lost => in_doubt = true,
                 Asked::NotTaken => {}
             }
             assert!(began.elapsed() < PATIENCE, "no end to it");
@@ -215,6 +212,7 @@ impl Worker {
                 if answer.status == 503 {
                     assert!(leaving != Leaving::Stopped, "{answer:?}");
                     try_again_later(&answer);
+                    self.world.put_off.fetch_add(1, Ordering::AcqRel);
                 } else if answer.status == 200 {
                     node.gave.fetch_add(1, Ordering::AcqRel);
                 }
@@ -223,6 +221,7 @@ impl Worker {
             Err(error) => {
                 let may_fail = leaving == Leaving::Killed;
                 assert!(may_fail, "{} does not answer: {error:?}", node.url);
+                self.world.put_off.fetch_add(1, Ordering::AcqRel);
                 Asked::Lost
             }
         }
@@ -305,7 +304,6 @@ impl Worker {
                 let code = code.and_then(|query| query.split('&').next());
                 return code.unwrap_or_else(|| panic!("{answer:?}")).to_owned();
             }
-            self.world.put_off.fetch_add(1, Ordering::AcqRel);
             assert!(began.elapsed() < PATIENCE, "no end to it");
         }
     }

@@ -2,13 +2,13 @@
 //!
 //! Its network is held up, so that it certainly has not heard of what another node did.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::postgres::Cutter;
-use support::{Browser, Client, Pkce, Setup, Tokens, moved};
+use support::{Answer, Browser, Client, Page, Pkce, Setup, Tokens, moved};
 
-use crate::rig::{Rig, Word};
+use crate::rig::{PATIENCE, Rig, Word};
 
 /// Two nodes; what the second one hears can be held up.
 async fn rig() -> (Rig, Cutter) {
@@ -22,14 +22,45 @@ async fn rig() -> (Rig, Cutter) {
 }
 
 /// Asks a node that hears nothing, and lets it hear again once it has answered or turned out to wait.
-async fn unheard<T>(network: &Cutter, ask: impl Future<Output = T>) -> T {
+/// Where the machine was so slow that the node has missed the database by then, it is asked again.
+async fn unheard<T: Said>(network: &Cutter, ask: impl AsyncFn() -> T) -> T {
     const WAITS: Duration = Duration::from_millis(300);
-    let mut ask = std::pin::pin!(ask);
-    let answer = tokio::time::timeout(WAITS, &mut ask).await;
+    let mut asked = std::pin::pin!(ask());
+    let answer = tokio::time::timeout(WAITS, &mut asked).await;
     network.mend();
-    match answer {
+    let mut answer = match answer {
         Ok(answer) => answer,
-        Err(_) => ask.await,
+        Err(_) => asked.await,
+    };
+    let began = Instant::now();
+    while answer.is_put_off() {
+        assert!(began.elapsed() < PATIENCE, "it does not come back");
+        answer = ask().await;
+    }
+    answer
+}
+
+/// What a node said.
+trait Said {
+    /// Neither yes nor no.
+    fn is_put_off(&self) -> bool;
+}
+
+impl Said for Answer {
+    fn is_put_off(&self) -> bool {
+        self.status == 503
+    }
+}
+
+impl Said for Page {
+    fn is_put_off(&self) -> bool {
+        self.status == 503
+    }
+}
+
+impl Said for Word {
+    fn is_put_off(&self) -> bool {
+        *self == Self::Unavailable
     }
 }
 
@@ -59,15 +90,17 @@ async fn terms_that_were_just_changed_hold() {
     metadata["redirect_uris"] = json!(["https://app.example/cb"]);
     change(json!({"oauth_proxy_allowed_redirects": ["https://app.example/cb"]})).await;
     let proxy = rig.proxy.at(second);
-    let registered = unheard(&network, proxy.try_register(&metadata)).await;
+    let registered = unheard(&network, async || proxy.try_register(&metadata).await).await;
     registered.expect(201);
 
     let params = client.authorization(&Pkce::rfc7636()).with("scope", "more");
     let url = client.at(second).authorize_url(&params);
     let callback = format!("{}/api/v1/oauth/callback/1", rig.nodes.server.url);
     change(json!({"oauth_proxy_scopes": "read write more"})).await;
-    let mut browser = Browser::new();
-    let asked = unheard(&network, browser.open(&url, &callback)).await;
+    let asked = unheard(&network, async || {
+        Browser::new().open(&url, &callback).await
+    });
+    let asked = asked.await;
     assert!(asked.url.as_str().starts_with(&callback), "{asked:?}");
 }
 
@@ -84,8 +117,10 @@ async fn a_callback_finds_the_proxy_that_was_just_added() {
     let callback = format!("{}/api/v1/oauth/callback/1", rig.nodes.server.url);
     let page = browser.open(&url, &callback).await;
     let url = moved(page.url.as_str(), &second.url);
-    let answer = browser.open(&url, &client.redirect_uri);
-    let answer = unheard(&network, answer).await;
+    let answer = unheard(&network, async || {
+        browser.clone().open(&url, &client.redirect_uri).await
+    });
+    let answer = answer.await;
     assert!(
         answer.url.as_str().starts_with(&client.redirect_uri),
         "{answer:?}"
@@ -112,17 +147,48 @@ async fn a_key_that_was_just_made_is_known() {
 
     let token = renewed(&introspected).await.access;
     let at_second = client.at(second);
-    let said = unheard(&network, at_second.introspect(&token)).await;
+    let said = unheard(&network, async || at_second.introspect(&token).await).await;
     assert_eq!(said.expect(200).json()["active"], true);
 
     let token = renewed(&admitted).await.access;
-    let word = unheard(&network, rig.word(1, &token)).await;
+    let word = unheard(&network, async || rig.word(1, &token).await).await;
     assert_eq!(word, Word::Admitted);
 
     let token = renewed(&revoked).await.access;
-    let said = unheard(&network, at_second.revoke(&token)).await;
+    let said = unheard(&network, async || at_second.revoke(&token).await).await;
     said.expect(200);
     for node in 0..2 {
         rig.until_word(node, &token, Word::Refused).await;
     }
+}
+
+/// It is told so, and registers again, rather than being told that its grant has ended; and nobody is
+/// sent to log in with it.
+#[tokio::test]
+async fn a_client_that_was_just_removed_is_unknown() {
+    let (rig, network) = rig().await;
+    let (first, second) = (&rig.nodes[0], &rig.nodes[1]);
+    let (one, other) = (client(&rig).await, client(&rig).await);
+    let tokens = rig.log_in(&one).await;
+    let refreshed = one.at(second).refresh(&tokens.refresh).await.expect(200);
+    let remove = async |client: &Client| {
+        network.silence();
+        let path = format!("/api/v1/clients/{}", client.id);
+        first.delete(&path).await.expect(204);
+    };
+
+    remove(&one).await;
+    let (at_second, newest) = (one.at(second), Tokens::of(&refreshed).refresh);
+    let refused = unheard(&network, async || at_second.refresh(&newest).await).await;
+    refused.expect_error(401, "invalid_client");
+
+    remove(&other).await;
+    let url = other.at(second);
+    let url = url.authorize_url(&other.authorization(&Pkce::rfc7636()));
+    let page = unheard(&network, async || {
+        Browser::new().open(&url, &other.redirect_uri).await
+    });
+    let page = page.await;
+    assert_eq!(page.status, 400, "{page:?}");
+    assert!(page.body.contains("unauthorized_client"), "{page:?}");
 }

@@ -139,6 +139,10 @@ async fn watch_head(
             *head = there.max(*head);
             grown
         });
+        if asked.elapsed() > SILENCE / 2 {
+            // An answer from before a silence is no sign that it is over.
+            continue;
+        }
         heard.at(asked);
         tokio::time::sleep(EVERY).await;
     }

@@ -10,7 +10,7 @@
 //! - A commit whose answer is lost is settled by taking the same row over another connection. The transaction in doubt has
 //!   held it since before it wrote, and lets go only when it has committed or rolled back; so once the row is ours, what is
 //!   there is there, and what is not never will be, even if the `COMMIT` is still on its way to a server that has given up.
-//! - A server that took over without everything is noticed by the entry that was [last seen](seen), before anything is read
+//! - A server that took over without everything is noticed by the entry that was last seen (`seen.rs`), before anything is read
 //!   from it or appended to it; the node refuses to go on then.
 //! - An engine may abort a transaction instead of making it wait (40001, 40P01): then nothing has happened, and the writer
 //!   decides anew.
