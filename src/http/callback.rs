@@ -47,14 +47,14 @@ pub async fn callback(
     headers: HeaderMap,
 ) -> Response {
     let query = query.unwrap_or_default();
+    let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
     let parameter = |name: &str| {
-        form_urlencoded::parse(query.as_bytes())
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.into_owned())
+        let mut named = parameters.iter().filter(|(known, _)| known == name);
+        named.next().map(|(_, value)| value.as_ref())
     };
     let state = parameter("state").unwrap_or_default();
     let key = &shared.app.vault.purpose_keys().state;
-    let Ok(transaction) = sealed::unseal::<Transaction>(key, LOGIN_PURPOSE, &state) else {
+    let Ok(transaction) = sealed::unseal::<Transaction>(key, LOGIN_PURPOSE, state) else {
         return refuse(&shared, None, &context, Wrong::State);
     };
     if provider.parse() != Ok(transaction.provider_id) {
@@ -83,14 +83,13 @@ pub async fn callback(
         Ok(None) => return refuse(&shared, Some(&transaction), &context, Wrong::Proxy),
         Err(error) => return unavailable(&error, &context),
     };
-    let (code, iss, error) = (parameter("code"), parameter("iss"), parameter("error"));
     let callback = federation::Callback {
-        code: code.as_deref(),
-        iss: iss.as_deref(),
-        error: error.as_deref(),
+        code: parameter("code"),
+        iss: parameter("iss"),
+        error: parameter("error"),
     };
     let mut response =
-        match log_in(&shared, &terms, &transaction, &state, &callback, &context).await {
+        match log_in(&shared, &terms, &transaction, state, &callback, &context).await {
             Ok(login) => admit(&shared, &terms, &transaction, login, &context).await,
             Err(Failure::Answered) => refuse(
                 &shared,
