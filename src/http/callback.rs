@@ -88,20 +88,20 @@ pub async fn callback(
         iss: parameter("iss"),
         error: parameter("error"),
     };
-    let mut response =
-        match log_in(&shared, &terms, &transaction, state, &callback, &context).await {
-            Ok(login) => admit(&shared, &terms, &transaction, login, &context).await,
-            Err(Failure::Answered) => refuse(
-                &shared,
-                Some(&transaction),
-                &context,
-                Wrong::AlreadyAnswered,
-            ),
-            Err(Failure::Login(failure)) => {
-                fail(&shared, &terms, &transaction, failure, &context).await
-            }
-            Err(Failure::Store(error)) => return unavailable(&error, &context),
-        };
+    let mut response = match log_in(&shared, &terms, &transaction, state, &callback, &context).await
+    {
+        Ok(login) => admit(&shared, &terms, &transaction, login, &context).await,
+        Err(Failure::Answered) => refuse(
+            &shared,
+            Some(&transaction),
+            &context,
+            Wrong::AlreadyAnswered,
+        ),
+        Err(Failure::Login(failure)) => {
+            fail(&shared, &terms, &transaction, failure, &context).await
+        }
+        Err(Failure::Store(error)) => return unavailable(&error, &context),
+    };
     if response.status() == StatusCode::SERVICE_UNAVAILABLE {
         // Nothing was answered: whoever reloads is still the same browser.
         return response;

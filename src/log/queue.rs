@@ -19,17 +19,40 @@ pub const QUEUE_LIMIT: usize = 8192;
 /// How many appends share one commit at most (a single larger batch is not divided).
 pub(super) const BATCH_LIMIT: usize = 512;
 
-/// Lingering lasts while each quantum brings at least one more append, and 2 ms altogether at most.
+/// Lingering lasts while each quantum, or a quarter of a commit if that is longer, brings at least one more append, and 2 ms
+/// altogether at most.
 const QUANTUM: Duration = Duration::from_micros(100);
 const LINGER_MAX: Duration = Duration::from_millis(2);
 
-/// The last commit: what the next one may be like.
+/// A commit: what the next one may be like.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Commit {
     /// How many appends it carried.
     pub appends: usize,
     /// How long it took.
     pub took: Duration,
+}
+
+/// The last two commits. One that began too early, with the one append that was there, does not stand for those to come: else a
+/// commit of everybody and a commit of one straggler would go on taking turns.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Commits {
+    last: Commit,
+    before: Commit,
+}
+
+impl Commits {
+    pub fn note(&mut self, commit: Commit) {
+        self.before = std::mem::replace(&mut self.last, commit);
+    }
+
+    fn larger(self) -> Commit {
+        if self.before.appends > self.last.appends {
+            self.before
+        } else {
+            self.last
+        }
+    }
 }
 
 /// The answer to an append that has been queued.
@@ -153,10 +176,10 @@ impl Queue {
 
     /// Takes the next appends for one commit; waits for the first for ever, or for `idle`.
     ///
-    /// If the last commit carried more than one, their submitters are probably on their way back, and waiting for them makes
+    /// If a recent commit carried more than one, their submitters are probably on their way back, and waiting for them makes
     /// one commit of two. A lone submitter never waits. Nobody waits longer than twice the time of a commit: by then those who
     /// still come do their work while this commit waits for the disk, rather than everybody waiting for it together.
-    pub fn take(&self, last: Commit, idle: Option<Duration>) -> Taken {
+    pub fn take(&self, recent: Commits, idle: Option<Duration>) -> Taken {
         let mut state = self.lock();
         while state.jobs.is_empty() {
             if state.closed {
@@ -168,15 +191,16 @@ impl Queue {
                 return Taken::Nothing;
             }
         }
-        let wanted = last.appends.min(BATCH_LIMIT);
-        let linger = LINGER_MAX.min(2 * last.took);
+        let Commit { appends, took } = recent.larger();
+        let wanted = appends.min(BATCH_LIMIT);
+        let (linger, quantum) = (LINGER_MAX.min(2 * took), QUANTUM.max(took / 4));
         let began = Instant::now();
         while began.elapsed() < linger {
             let before = state.appends;
             if before >= wanted || state.closed {
                 break;
             }
-            (state, _) = self.sleep(state, wanted, Some(QUANTUM));
+            (state, _) = self.sleep(state, wanted, Some(quantum));
             if state.appends == before {
                 break;
             }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::handover::Handover;
-use super::queue::{Commit, Queue, Submitted, Taken};
+use super::queue::{Commit, Commits, Queue, Submitted, Taken};
 use super::types::{AppendError, Appended, StoreError, StoredEntry};
 
 /// How often a log that could not be written tries whether it can be again.
@@ -38,6 +38,27 @@ const RACES: u32 = 10;
 /// next call is [`settle`](Self::settle). No call may panic, and after any failure a later call must find its own way back
 /// (reconnect, reopen).
 pub trait Backend: Send + 'static {
+    /// Whether asking costs so much that it is worth guessing: [`append_in_one_step`](Self::append_in_one_step) is tried first
+    /// then.
+    fn is_far(&self) -> bool {
+        false
+    }
+
+    /// Does all of a transaction at once if each stream has as many entries as is `expected` of it: adds `rows`, whose
+    /// positions count from the head, and returns the head they were put behind when they are durable. `None` if nothing was
+    /// written, because something is otherwise or for any other reason: then the calls above find out.
+    ///
+    /// # Errors
+    /// As of [`commit`](Self::commit), also in what is called next.
+    fn append_in_one_step(
+        &mut self,
+        expected: &HashMap<&str, u64>,
+        rows: &[Row<'_>],
+    ) -> Result<Option<u64>, CommitError> {
+        let _ = (expected, rows);
+        Ok(None)
+    }
+
     /// Begins a transaction, takes the head row so that nobody else gets positions until it ends, and returns how many
     /// entries there are. `streams` are those that [`versions`](Self::versions) will ask for, which a store that is far away
     /// may answer along with this.
@@ -125,8 +146,25 @@ enum Written {
     /// Nothing was written; the store or one of the appends is at fault.
     Failed(StoreError),
     /// The commit's outcome is unknown.
-    InDoubt(Vec<Decision>, StoreError),
+    InDoubt(Doubt, StoreError),
 }
+
+/// A commit whose outcome is unknown.
+struct Doubt {
+    decisions: Vec<Decision>,
+    /// Where its entries are if it landed.
+    place: Place,
+}
+
+enum Place {
+    /// As decided.
+    Decided,
+    /// The decisions count from a head that only the store knows, and which is not below this.
+    Behind(u64),
+}
+
+/// How many entries are looked through at a time for those of a commit in doubt.
+const PAGE: usize = 4096;
 
 /// The writing thread's state.
 pub(super) struct Writer<B: Backend> {
@@ -142,15 +180,15 @@ pub(super) struct Writer<B: Backend> {
 impl<B: Backend> Writer<B> {
     /// Writes until the queue is closed and empty.
     pub fn run(mut self) {
-        let mut last = Commit::default();
+        let mut recent = Commits::default();
         loop {
             let healthy = self.healthy.load(Ordering::Acquire);
-            match self.queue.take(last, (!healthy).then_some(PROBE_EVERY)) {
+            match self.queue.take(recent, (!healthy).then_some(PROBE_EVERY)) {
                 Taken::Batch(batch) => {
                     let (appends, began) = (batch.len(), Instant::now());
                     self.append(batch);
                     let took = began.elapsed();
-                    last = Commit { appends, took };
+                    recent.note(Commit { appends, took });
                 }
                 Taken::Nothing => {
                     if let Err(why) = self.recover() {
@@ -181,7 +219,7 @@ impl<B: Backend> Writer<B> {
                 self.append(batch);
                 self.append(second);
             }
-            Written::InDoubt(decisions, why) => self.resolve(batch, &decisions, &why),
+            Written::InDoubt(doubt, why) => self.resolve(batch, doubt, &why),
         }
     }
 
@@ -212,6 +250,11 @@ impl<B: Backend> Writer<B> {
     }
 
     fn try_write(&mut self, batch: &[Submitted]) -> Written {
+        if self.backend.is_far()
+            && let Some(written) = self.write_in_one_step(batch)
+        {
+            return written;
+        }
         let mut streams: Vec<&str> = batch.iter().map(|s| s.append.stream.as_str()).collect();
         streams.sort_unstable();
         streams.dedup();
@@ -227,6 +270,38 @@ impl<B: Backend> Writer<B> {
             self.backend.abandon();
         }
         written
+    }
+
+    /// Writes all of it on the guess that every append expects what is so; `None` if nothing was written and the guess says
+    /// nothing.
+    fn write_in_one_step(&mut self, batch: &[Submitted]) -> Option<Written> {
+        let known = *self.head.borrow();
+        let mut expected = HashMap::new();
+        for Submitted { append, .. } in batch {
+            // No store holds more; beyond it, counting would not be safe.
+            i64::try_from(append.expected).ok()?;
+            let stream = append.stream.as_str();
+            expected.entry(stream).or_insert(append.expected);
+        }
+        let mut decisions = decide(0, expected.clone(), batch);
+        if decisions.iter().any(Result::is_err) {
+            return None;
+        }
+        let rows = rows(batch, &decisions);
+        let count = rows.len() as u64;
+        match self.backend.append_in_one_step(&expected, &rows) {
+            Ok(None) => None,
+            Ok(Some(head)) => {
+                count_transaction();
+                move_by(&mut decisions, head);
+                Some(Written::Done(decisions, head + count))
+            }
+            Err(CommitError::NotWritten(why)) => Some(Written::Failed(why)),
+            Err(CommitError::Unknown(why)) => {
+                let place = Place::Behind(known);
+                Some(Written::InDoubt(Doubt { decisions, place }, why))
+            }
+        }
     }
 
     fn begin(&mut self, streams: &[&str]) -> Result<u64, StoreError> {
@@ -255,12 +330,14 @@ impl<B: Backend> Writer<B> {
         }
         match self.backend.commit() {
             Ok(()) => {
-                metrics::counter!("grantlog_store_transactions_total", "store" => "log")
-                    .increment(1);
+                count_transaction();
                 Written::Done(decisions, last.position + 1)
             }
             Err(CommitError::NotWritten(why)) => Written::Failed(why),
-            Err(CommitError::Unknown(why)) => Written::InDoubt(decisions, why),
+            Err(CommitError::Unknown(why)) => {
+                let place = Place::Decided;
+                Written::InDoubt(Doubt { decisions, place }, why)
+            }
         }
     }
 
@@ -272,20 +349,18 @@ impl<B: Backend> Writer<B> {
     }
 
     /// Reads the truth about a commit in doubt and answers by it.
-    fn resolve(&mut self, batch: Vec<Submitted>, decisions: &[Decision], why: &StoreError) {
+    fn resolve(&mut self, batch: Vec<Submitted>, mut doubt: Doubt, why: &StoreError) {
         self.ailing(why);
-        let from = decisions.iter().flatten().min().copied().unwrap_or(0);
-        let count = rows(&batch, decisions).len();
         let mut pause = FIRST_PAUSE;
         for _ in 0..IN_DOUBT_ATTEMPTS {
-            match self.backend.settle(from, count) {
-                Ok(settled) => {
-                    let landed = same(&rows(&batch, decisions), &settled.entries);
-                    tracing::warn!(landed, from, count, "a log commit in doubt is settled");
-                    if landed {
-                        self.done(batch, decisions, settled.head);
+            match self.look(&batch, &doubt) {
+                Ok((head, landed)) => {
+                    tracing::warn!(?landed, head, "a log commit in doubt is settled");
+                    if let Some(by) = landed {
+                        move_by(&mut doubt.decisions, by);
+                        self.done(batch, &doubt.decisions, head);
                     } else {
-                        self.advance(settled.head);
+                        self.advance(head);
                         super::queue::refuse(batch, why);
                     }
                     return;
@@ -297,9 +372,38 @@ impl<B: Backend> Writer<B> {
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        tracing::error!(from, count, "a log commit stays in doubt");
+        tracing::error!("a log commit stays in doubt");
         for submitted in batch {
             submitted.answer(Err(AppendError::Unknown));
+        }
+    }
+
+    /// The head of the settled store, and by how much the positions that were decided are to be moved if the commit landed.
+    fn look(
+        &mut self,
+        batch: &[Submitted],
+        doubt: &Doubt,
+    ) -> Result<(u64, Option<u64>), StoreError> {
+        let rows = rows(batch, &doubt.decisions);
+        let first = rows.first().map_or(0, |row| row.position);
+        let Place::Behind(mut from) = doubt.place else {
+            let settled = self.backend.settle(first, rows.len())?;
+            let landed = same(&rows, &settled.entries, 0).then_some(0);
+            return Ok((settled.head, landed));
+        };
+        loop {
+            let settled = self.backend.settle(from, PAGE.max(rows.len()))?;
+            let found = settled.entries.windows(rows.len());
+            let mut places = (from..).zip(found);
+            if let Some((head, _)) = places.find(|(head, found)| same(&rows, found, *head)) {
+                return Ok((settled.head, Some(head)));
+            }
+            let end = from + settled.entries.len() as u64;
+            if settled.entries.len() < rows.len() || end >= settled.head {
+                return Ok((settled.head, None));
+            }
+            // A page may end in the middle of what is sought.
+            from = end + 1 - rows.len() as u64;
         }
     }
 
@@ -402,15 +506,26 @@ fn taken<'a>(
     })
 }
 
-fn same(rows: &[Row<'_>], stored: &[StoredEntry]) -> bool {
+/// Whether these are the rows, moved by so much.
+fn same(rows: &[Row<'_>], stored: &[StoredEntry], by: u64) -> bool {
     let same = |(row, stored): (&Row<'_>, &StoredEntry)| {
-        row.position == stored.position
+        row.position + by == stored.position
             && row.stream == stored.stream
             && row.version == stored.version
             && row.entry == stored.entry
             && row.sealed == stored.sealed.as_deref()
     };
     rows.len() == stored.len() && rows.iter().zip(stored).all(same)
+}
+
+fn move_by(decisions: &mut [Decision], by: u64) {
+    for position in decisions.iter_mut().flatten() {
+        *position += by;
+    }
+}
+
+fn count_transaction() {
+    metrics::counter!("grantlog_store_transactions_total", "store" => "log").increment(1);
 }
 
 fn answer(batch: Vec<Submitted>, decisions: &[Decision]) {

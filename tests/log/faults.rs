@@ -66,6 +66,9 @@ async fn fault_matrix(store: Store, call: Call, fault: Fault, settle_fails: usiz
         let dir = tempfile::tempdir().unwrap();
         let faults = Faults::default();
         let log = store.open_faulty(dir.path(), &faults);
+        if call == Call::OneStep {
+            faults.in_one_step();
+        }
         faults.plan(call, nth, fault);
         for n in 0..settle_fails {
             faults.plan(
@@ -124,6 +127,61 @@ async fn a_commit_of_unknown_outcome_is_answered_by_the_truth() {
             for settle_fails in 0..3 {
                 fault_matrix(store, Call::Commit, fault, settle_fails).await;
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn so_is_one_that_was_tried_in_one_step() {
+    for store in STORES {
+        fault_matrix(store, Call::OneStep, Fault::Refused, 0).await;
+        for fault in [Fault::Undone, Fault::Done] {
+            for settle_fails in 0..3 {
+                fault_matrix(store, Call::OneStep, fault, settle_fails).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_commit_in_one_step_is_found_wherever_it_landed() {
+    for (before, after) in [(0, 0), (3, 2), (5000, 5000)] {
+        for fault in [Fault::Done, Fault::Undone] {
+            let dir = tempfile::tempdir().unwrap();
+            let faults = Faults::default();
+            let log = Store::Postgres.open_faulty(dir.path(), &faults);
+            let other = Store::Postgres.open(dir.path());
+            log.append(append("a", 0, &["a0"])).await.unwrap();
+            faults.in_one_step();
+            if before > 0 {
+                let many = append("b", 0, &vec!["b"; before]);
+                other.append(many).await.unwrap();
+            }
+            faults.plan(Call::OneStep, 0, fault);
+            let gate = faults.hold(Call::Settle);
+            let doubtful = log.submit(append("a", 1, &["a1", "a2"]));
+            gate.reached().await;
+            if after > 0 {
+                other
+                    .append(append("c", 0, &vec!["c"; after]))
+                    .await
+                    .unwrap();
+            }
+            gate.open();
+            let answer = doubtful.await;
+            if fault == Fault::Done {
+                assert_eq!(answer.unwrap().first_position, 1 + before as u64);
+            } else {
+                assert!(
+                    matches!(answer, Err(AppendError::Unavailable(_))),
+                    "{answer:?}"
+                );
+            }
+            let appended = if fault == Fault::Done { 2 } else { 0 };
+            let all = log.read_after(0, 20_000).await.unwrap();
+            assert_eq!(all.len(), 1 + before + appended + after);
+            let next = append("a", 1 + appended as u64, &["next"]);
+            log.append(next).await.unwrap();
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 /// The calls a fault can meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Call {
+    OneStep,
     Begin,
     Versions,
     Insert,
@@ -45,6 +46,7 @@ struct State {
     always: HashMap<Call, Fault>,
     held: Option<(Call, oneshot::Sender<()>, Receiver<()>)>,
     unreadable: Option<String>,
+    one_step: bool,
 }
 
 /// A call that waits.
@@ -84,6 +86,11 @@ impl Faults {
     /// How many such calls there have been.
     pub fn made(&self, call: Call) -> usize {
         self.0.calls.borrow().get(&call).copied().unwrap_or(0)
+    }
+
+    /// From now on everything is tried in one step.
+    pub fn in_one_step(&self) {
+        self.0.state.lock().unwrap().one_step = true;
     }
 
     /// A stream whose versions cannot be told.
@@ -164,6 +171,24 @@ impl<B: Backend> Faulty<B> {
 }
 
 impl<B: Backend> Backend for Faulty<B> {
+    fn is_far(&self) -> bool {
+        self.faults.0.state.lock().unwrap().one_step
+    }
+
+    fn append_in_one_step(
+        &mut self,
+        expected: &HashMap<&str, u64>,
+        rows: &[Row<'_>],
+    ) -> Result<Option<u64>, CommitError> {
+        let unknown = Err(CommitError::Unknown(injected()));
+        match self.faults.meet(Call::OneStep) {
+            None => self.inner.append_in_one_step(expected, rows),
+            Some(Fault::Refused) => Err(CommitError::NotWritten(injected())),
+            Some(Fault::Undone) => unknown,
+            Some(Fault::Done) => self.inner.append_in_one_step(expected, rows).and(unknown),
+        }
+    }
+
     fn begin(&mut self, streams: &[&str]) -> Result<u64, StoreError> {
         self.call(Call::Begin, |inner| inner.begin(streams))
     }

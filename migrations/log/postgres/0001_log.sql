@@ -13,6 +13,6 @@ CREATE TABLE IF NOT EXISTS grantlog_log.entries (
 CREATE TABLE IF NOT EXISTS grantlog_log.log_head (
     one     integer PRIMARY KEY CHECK (one = 1),
     next    bigint NOT NULL,            -- the position of the next entry, so also how many there are
-    settled bigint NOT NULL             -- counts the writes that only prove that writing works
+    settled bigint NOT NULL             -- counts the writes that only prove that writing works, and after which nothing older is written
 );
 INSERT INTO grantlog_log.log_head VALUES (1, 0, 0) ON CONFLICT DO NOTHING;

@@ -125,7 +125,8 @@ async fn watch_head(
     loop {
         let known = *head.borrow();
         let asked = Instant::now();
-        let there = tokio::time::timeout(PATIENCE, read_head(&lease, seen.expected())).await;
+        let expected = seen.expected();
+        let there = tokio::time::timeout(PATIENCE, read_head(&lease, &expected)).await;
         let there = there.map_err(|_| {
             let why = format!("the head is not told within {} s", PATIENCE.as_secs());
             Error::Unreachable(why)

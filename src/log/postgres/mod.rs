@@ -10,6 +10,8 @@
 //! - A commit whose answer is lost is settled by taking the same row over another connection. The transaction in doubt has
 //!   held it since before it wrote, and lets go only when it has committed or rolled back; so once the row is ours, what is
 //!   there is there, and what is not never will be, even if the `COMMIT` is still on its way to a server that has given up.
+//! - What is sent in one step may begin late, even after a settlement that did not find it. So it carries the number of
+//!   settlements that its node knows of, and writes nothing once there has been another.
 //! - A server that took over without everything is noticed by the entry that was last seen (`seen.rs`), before anything is read
 //!   from it or appended to it; the node refuses to go on then.
 //! - An engine may abort a transaction instead of making it wait (40001, 40P01): then nothing has happened, and the writer
@@ -17,15 +19,21 @@
 //! - Neither `LISTEN`/`NOTIFY` nor advisory locks have a part in any of this.
 //!
 //! # Round trips
-//! Two for a commit of any number of appends: one takes the row and reads the versions, one inserts and commits. The row is
-//! held from the middle of the first to the end of the second.
+//! One for a commit of any number of appends, if each of their streams is as its appends expect, which is nearly always so
+//! (`one_step.rs`). Else two: one takes the row and reads the versions, one inserts and commits; the row is held from the middle
+//! of the first to the end of the second. A node that is slow, or waits for its turn on a busy machine, is then in everybody's
+//! way. In one step nobody but the server has the row.
 
 mod copy;
 mod follow;
+mod one_step;
 mod open;
 mod readers;
 mod seen;
 mod target;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{join3, join4, join5};
 use tokio_postgres::error::SqlState;
@@ -43,10 +51,13 @@ use super::types::{StoreError, StoredEntry};
 use super::writer::{Backend, CommitError, Row, Settled};
 use crate::postgres::{BEGIN_WRITE, Error, Lease, Postgres, within};
 
+/// A connection that was of use so lately is still there: nothing needs to be asked before the work is sent.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// A column of 512 usual entries is far below this; larger batches go in several statements.
 const STATEMENT_BYTES: usize = 16 << 20;
 
-const TAKE_HEAD: &str = "SELECT next FROM grantlog_log.log_head WHERE one = 1 FOR UPDATE";
+const TAKE_HEAD: &str = "SELECT next, settled FROM grantlog_log.log_head WHERE one = 1 FOR UPDATE";
 
 /// A statement of its own, after the row has been taken: within that one it would be answered from before the wait for it.
 const COUNT: &str = "SELECT coalesce(max(position) + 1, 0), \
@@ -62,7 +73,7 @@ const INSERT: &str = "INSERT INTO grantlog_log.entries (position, stream, versio
 const MOVE_HEAD: &str = "UPDATE grantlog_log.log_head SET next = next + $1 WHERE one = 1";
 
 const SETTLE: &str =
-    "UPDATE grantlog_log.log_head SET settled = settled + 1 WHERE one = 1 RETURNING next";
+    "UPDATE grantlog_log.log_head SET settled = settled + 1 WHERE one = 1 RETURNING next, settled";
 
 const ENTRIES: &str = "SELECT position, stream, version, entry, sealed FROM grantlog_log.entries \
     WHERE position >= $1 ORDER BY position LIMIT $2";
@@ -73,6 +84,10 @@ pub struct PostgresBackend {
     seen: Seen,
     /// Kept from one transaction to the next; gone after a failure.
     lease: Option<Lease>,
+    /// When that last answered.
+    answered: Instant,
+    /// How many settlements there had been when the row was last held.
+    settlements: i64,
     /// What `begin` learned for `versions`.
     versions: Vec<u64>,
     /// What `insert` leaves to `commit`.
@@ -96,6 +111,8 @@ impl PostgresBackend {
             store,
             seen,
             lease: None,
+            answered: Instant::now(),
+            settlements: -1,
             versions: Vec::new(),
             columns: Vec::new(),
         }
@@ -103,6 +120,35 @@ impl PostgresBackend {
 }
 
 impl Backend for PostgresBackend {
+    fn is_far(&self) -> bool {
+        self.lease.is_some() && self.answered.elapsed() < FRESH
+    }
+
+    fn append_in_one_step(
+        &mut self,
+        expected: &HashMap<&str, u64>,
+        rows: &[Row<'_>],
+    ) -> Result<Option<u64>, CommitError> {
+        let mut columns = Columns::of(rows);
+        let (Some(columns), true) = (columns.pop(), columns.is_empty()) else {
+            return Ok(None);
+        };
+        let Some(lease) = self.lease.take() else {
+            return Ok(None);
+        };
+        let seen = self.seen.expected();
+        let step = one_step::append(&lease, &seen, self.settlements, expected, &columns);
+        let appended = self.store.block_on(step);
+        if let (Ok(Some(head)), Some((offset, entry))) = (&appended, columns.last()) {
+            self.seen.note(head + offset, &entry);
+            self.answered = Instant::now();
+        }
+        if !matches!(appended, Err(CommitError::Unknown(_))) {
+            self.lease = Some(lease);
+        }
+        appended
+    }
+
     fn begin(&mut self, streams: &[&str]) -> Result<u64, StoreError> {
         let mut kept = self.lease.take();
         let expected = self.seen.expected();
@@ -113,17 +159,18 @@ impl Backend for PostgresBackend {
                     Some(lease) => lease,
                     None => self.store.lease().await?,
                 };
-                let begun = begin(&lease, streams, expected).await?;
+                let begun = begin(&lease, streams, &expected).await?;
                 Ok((lease, begun))
             });
             match begun {
                 // A connection that rested may have been cut meanwhile; nothing has begun.
                 Err(Error::Unreachable(_)) if !first_use => self.store.rest(),
                 Err(error) => return Err(error.into()),
-                Ok((lease, (head, count, versions))) => {
+                Ok((lease, begun)) => {
                     self.lease = Some(lease);
-                    self.versions = versions;
-                    return whole(head, count);
+                    self.settlements = begun.settlements;
+                    self.versions = begun.versions;
+                    return whole(begun.head, begun.count);
                 }
             }
         }
@@ -148,6 +195,7 @@ impl Backend for PostgresBackend {
         let committed = self.store.block_on(commit(&lease, columns));
         if let (Ok(()), Some((position, entry))) = (&committed, last) {
             self.seen.note(position, &entry);
+            self.answered = Instant::now();
         }
         if !matches!(committed, Err(CommitError::Unknown(_))) {
             self.lease = Some(lease);
@@ -173,8 +221,10 @@ impl Backend for PostgresBackend {
         let expected = self.seen.expected();
         let settled = self.store.block_on(async {
             let lease = self.store.lease().await?;
-            let settled = settle(&lease, from, count, expected).await?;
+            let (settled, settlements) = settle(&lease, from, count, &expected).await?;
             self.lease = Some(lease);
+            self.settlements = settlements;
+            self.answered = Instant::now();
             Ok::<_, StoreError>(settled)
         })?;
         if let Some(last) = settled.entries.last() {
@@ -184,12 +234,18 @@ impl Backend for PostgresBackend {
     }
 }
 
-/// Takes the row; the head, the count of entries, and how many each stream has.
-async fn begin(
-    client: &Client,
-    streams: &[&str],
-    expected: Expected,
-) -> Result<(u64, u64, Vec<u64>), Error> {
+/// What is known once the row is held.
+struct Begun {
+    head: u64,
+    settlements: i64,
+    /// How many entries there are, by themselves.
+    count: u64,
+    /// How many each stream has.
+    versions: Vec<u64>,
+}
+
+/// Takes the row and looks around.
+async fn begin(client: &Client, streams: &[&str], expected: &Expected) -> Result<Begun, Error> {
     let names: Vec<&[u8]> = streams.iter().map(|stream| stream.as_bytes()).collect();
     let answers = async {
         let seen = [(&expected.position() as _, Type::INT8)];
@@ -206,11 +262,12 @@ async fn begin(
     };
     let (head, count, versions) = within(answers).await?;
     let versions = versions.iter().map(|row| unsigned(row, 0));
-    Ok((
-        unsigned(one(&head)?, 0)?,
-        expected.count(one(&count)?)?,
-        versions.collect::<Result<_, _>>()?,
-    ))
+    Ok(Begun {
+        head: unsigned(one(&head)?, 0)?,
+        settlements: one(&head)?.try_get(1)?,
+        count: expected.count(one(&count)?)?,
+        versions: versions.collect::<Result<_, _>>()?,
+    })
 }
 
 /// Inserts and commits.
@@ -238,15 +295,18 @@ async fn commit(client: &Client, mut columns: Vec<Columns>) -> Result<(), Commit
         moved?;
         committed
     };
-    within(answers).await.map_err(|error| {
-        let certain = matches!(error, Error::Refused { survived: true, .. })
-            && !error.is(&SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN);
-        if certain {
-            CommitError::NotWritten(error.into())
-        } else {
-            CommitError::Unknown(error.into())
-        }
-    })
+    within(answers).await.map_err(uncommitted)
+}
+
+/// How a transaction failed whose last statement was its commit.
+fn uncommitted(error: Error) -> CommitError {
+    let certain = matches!(error, Error::Refused { survived: true, .. })
+        && !error.is(&SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN);
+    if certain {
+        CommitError::NotWritten(error.into())
+    } else {
+        CommitError::Unknown(error.into())
+    }
 }
 
 /// Writes under the row, and reads.
@@ -254,8 +314,8 @@ async fn settle(
     client: &Client,
     from: i64,
     count: i64,
-    expected: Expected,
-) -> Result<Settled, StoreError> {
+    expected: &Expected,
+) -> Result<(Settled, i64), StoreError> {
     let range = [(&from as _, Type::INT8), (&count as _, Type::INT8)];
     let answers = async {
         let seen = [(&expected.position() as _, Type::INT8)];
@@ -273,9 +333,11 @@ async fn settle(
         Ok::<_, Error>(answers)
     };
     let (head, found, entries) = within(answers).await?;
-    let head = whole(unsigned(one(&head)?, 0)?, expected.count(one(&found)?)?)?;
+    let row = one(&head)?;
+    let settlements = row.try_get(1).map_err(Error::from)?;
+    let head = whole(unsigned(row, 0)?, expected.count(one(&found)?)?)?;
     let entries = entries.iter().map(stored_entry).collect::<Result<_, _>>()?;
-    Ok(Settled { head, entries })
+    Ok((Settled { head, entries }, settlements))
 }
 
 /// The head row's count, which must be what the entries say.

@@ -51,10 +51,13 @@ impl PostgresReaders {
     /// How many entries there are.
     pub async fn head(&self) -> Result<u64, ReadError> {
         let expected = self.seen.expected();
-        let head = self.twice(move |lease| async move {
-            let head = read_head(&lease, expected).await?;
-            lease.release();
-            Ok(head)
+        let head = self.twice(move |lease| {
+            let expected = expected.clone();
+            async move {
+                let head = read_head(&lease, &expected).await?;
+                lease.release();
+                Ok(head)
+            }
         });
         Ok(head.await?)
     }
@@ -91,7 +94,10 @@ impl PostgresReaders {
         let (first, count) = (signed(from), signed(limit as u64));
         let expected = self.seen.expected();
         let (told, rows) = self
-            .twice(move |lease| read_after(lease, first, count, expected.position()))
+            .twice({
+                let seen = expected.position();
+                move |lease| read_after(lease, first, count, seen)
+            })
             .await?;
         let head = unsigned(&told, 0)?;
         let corrupt = |position, detail| ReadError::Corrupt {
@@ -154,7 +160,7 @@ impl PostgresReaders {
 }
 
 /// How many entries there are; one statement is a transaction by itself. The server's clock is followed.
-pub(super) async fn read_head(client: &Client, expected: Expected) -> Result<u64, Error> {
+pub(super) async fn read_head(client: &Client, expected: &Expected) -> Result<u64, Error> {
     let seen = [(&expected.position() as _, Type::INT8)];
     let asked = Instant::now();
     let head = within(client.query_typed(HEAD, &seen)).await?;

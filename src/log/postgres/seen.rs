@@ -7,7 +7,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sha2::{Digest, Sha256};
 use tokio_postgres::Row;
 
 use super::{signed, unsigned};
@@ -17,36 +16,41 @@ use crate::postgres::Error;
 #[derive(Clone, Default)]
 pub(super) struct Seen(Arc<Mutex<Option<Entry>>>);
 
-/// An entry, as far as it has to be known again.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Entry {
     position: u64,
-    digest: [u8; 32],
+    bytes: Arc<[u8]>,
 }
 
 /// What the store is asked to hold; taken before it is asked.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Expected(Option<Entry>);
 
 impl Seen {
     /// Takes note of an entry that is there.
     pub fn note(&self, position: u64, entry: &[u8]) {
-        let digest = Sha256::digest(entry).into();
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.is_none_or(|seen| seen.position < position) {
-            *seen = Some(Entry { position, digest });
+        if seen.as_ref().is_none_or(|seen| seen.position < position) {
+            let bytes = entry.into();
+            *seen = Some(Entry { position, bytes });
         }
     }
 
     pub fn expected(&self) -> Expected {
-        Expected(*self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Expected(seen.clone())
     }
 }
 
 impl Expected {
     /// Which entry to ask for; none is at a position below 0.
     pub fn position(&self) -> i64 {
-        self.0.map_or(-1, |entry| signed(entry.position))
+        self.0.as_ref().map_or(-1, |entry| signed(entry.position))
+    }
+
+    /// What is to be there.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |entry| &entry.bytes)
     }
 
     /// Whether that is what was found there.
@@ -54,10 +58,10 @@ impl Expected {
     /// # Errors
     /// It is not: this is another log, or another end of it.
     pub fn check(&self, found: Option<&[u8]>) -> Result<(), Error> {
-        let Some(Entry { position, digest }) = self.0 else {
+        let Some(Entry { position, bytes }) = &self.0 else {
             return Ok(());
         };
-        if found.is_some_and(|found| Sha256::digest(found).as_slice() == digest) {
+        if found.is_some_and(|found| *found == **bytes) {
             return Ok(());
         }
         let found = found.map_or("nothing", |_| "another entry");

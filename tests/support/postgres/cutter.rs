@@ -41,6 +41,7 @@ pub struct Cutter {
     port: u16,
     socket: PathBuf,
     next: Arc<Mutex<Option<Cut>>>,
+    cutting: watch::Sender<usize>,
     line: watch::Sender<Line>,
 }
 
@@ -55,6 +56,7 @@ impl Cutter {
             port: listener.local_addr().unwrap().port(),
             socket: PathBuf::from(dir.into_owned()).join(".s.PGSQL.5432"),
             next: Arc::default(),
+            cutting: watch::channel(0).0,
             line: watch::channel(Line::Open).0,
         };
         let network = cutter.clone();
@@ -81,6 +83,12 @@ impl Cutter {
     /// Whether that has happened.
     pub fn has_cut(&self) -> bool {
         self.next.lock().unwrap().is_none()
+    }
+
+    /// Waits until whatever is cut has arrived, or never will.
+    pub async fn quiet(&self) {
+        let mut cutting = self.cutting.subscribe();
+        cutting.wait_for(|cutting| *cutting == 0).await.unwrap();
     }
 
     /// Ends every connection, and new ones as soon as they are made.
@@ -130,7 +138,9 @@ impl Cutter {
                         while find(&sent, b"COMMIT").is_none() {
                             node.read_buf(&mut sent).await.unwrap();
                         }
-                        return cut_at(cut, &sent, node, server).await;
+                        self.cutting.send_modify(|cutting| *cutting += 1);
+                        cut_at(cut, &sent, node, server).await;
+                        return self.cutting.send_modify(|cutting| *cutting -= 1);
                     }
                     if server.write_all(sent).await.is_err() {
                         return;
