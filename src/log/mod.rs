@@ -28,6 +28,7 @@
 //! second one is refused when it opens it), any number to one in PostgreSQL; any number may read. The log never changes or removes an entry, and has no function that could.
 
 mod carry;
+mod decision;
 mod handover;
 mod open;
 pub mod postgres;

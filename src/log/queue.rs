@@ -208,17 +208,26 @@ impl Queue {
         Taken::Batch(drain(&mut state))
     }
 
-    /// Waits for `duration` or until closed, and refuses everything that comes; whether the queue is still open.
+    /// Refuses everything that is there or comes, at once, for `duration` or until closed; whether the queue is still open.
     pub fn refuse_for(&self, duration: Duration, why: &StoreError) -> bool {
-        let (mut state, _) = self.sleep(self.lock(), usize::MAX, Some(duration));
-        state.appends = 0;
-        let jobs = std::mem::take(&mut state.jobs);
-        let open = !state.closed;
-        drop(state);
-        for job in jobs {
-            refuse(job, why);
+        let began = Instant::now();
+        loop {
+            let mut state = self.lock();
+            state.appends = 0;
+            let jobs = std::mem::take(&mut state.jobs);
+            let left = duration.saturating_sub(began.elapsed());
+            if jobs.is_empty() {
+                if state.closed || left.is_zero() {
+                    return !state.closed;
+                }
+                drop(self.sleep(state, 1, Some(left)));
+            } else {
+                drop(state);
+                for job in jobs {
+                    refuse(job, why);
+                }
+            }
         }
-        open
     }
 
     pub fn close(&self) {

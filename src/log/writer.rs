@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::decision::{Decision, answer, decide, move_by, rows, same, taken};
 use super::handover::Handover;
 use super::queue::{Commit, Commits, Queue, Submitted, Taken};
-use super::types::{AppendError, Appended, StoreError, StoredEntry};
+use super::types::{AppendError, StoreError, StoredEntry};
 
 /// How often a log that could not be written tries whether it can be again.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
@@ -132,9 +133,6 @@ pub struct Settled {
     /// Those that were asked for.
     pub entries: Vec<StoredEntry>,
 }
-
-/// The rule about one append, by the state it met: where it goes, or how many entries its stream has instead.
-type Decision = Result<u64, u64>;
 
 enum Written {
     /// Durable, and the store has so many entries now.
@@ -445,94 +443,6 @@ impl<B: Backend> Drop for Writer<B> {
     }
 }
 
-/// Applies the one rule of appending, each append seeing those before it.
-fn decide<'a>(
-    head: u64,
-    mut versions: HashMap<&'a str, u64>,
-    batch: &'a [Submitted],
-) -> Vec<Decision> {
-    let mut next = head;
-    let mut decisions = Vec::with_capacity(batch.len());
-    for Submitted { append, .. } in batch {
-        let version = versions.entry(&append.stream).or_default();
-        if *version != append.expected {
-            decisions.push(Err(*version));
-            continue;
-        }
-        let count = append.entries.len() as u64;
-        decisions.push(Ok(next));
-        next += count;
-        *version += count;
-    }
-    decisions
-}
-
-fn rows<'a>(batch: &'a [Submitted], decisions: &[Decision]) -> Vec<Row<'a>> {
-    let mut rows = Vec::with_capacity(batch.len());
-    for (submitted, decision) in batch.iter().zip(decisions) {
-        let Ok(first) = decision else { continue };
-        let append = &submitted.append;
-        for (i, new) in (0..).zip(&append.entries) {
-            rows.push(Row {
-                position: first + i,
-                stream: &append.stream,
-                version: append.expected + i,
-                entry: &new.entry,
-                sealed: new.sealed.as_deref(),
-            });
-        }
-    }
-    rows
-}
-
-/// The entries of the appends that were decided to be written, as the store has them.
-fn taken<'a>(
-    batch: &'a mut [Submitted],
-    decisions: &'a [Decision],
-) -> impl Iterator<Item = StoredEntry> + 'a {
-    let written = batch.iter_mut().zip(decisions);
-    let written = written.filter_map(|(submitted, decision)| Some((submitted, decision.ok()?)));
-    written.flat_map(|(Submitted { append, .. }, first)| {
-        let entries = std::mem::take(&mut append.entries);
-        let stream = &append.stream;
-        let expected = append.expected;
-        (0..).zip(entries).map(move |(i, new)| StoredEntry {
-            position: first + i,
-            stream: stream.clone(),
-            version: expected + i,
-            entry: new.entry,
-            sealed: new.sealed,
-        })
-    })
-}
-
-/// Whether these are the rows, moved by so much.
-fn same(rows: &[Row<'_>], stored: &[StoredEntry], by: u64) -> bool {
-    let same = |(row, stored): (&Row<'_>, &StoredEntry)| {
-        row.position + by == stored.position
-            && row.stream == stored.stream
-            && row.version == stored.version
-            && row.entry == stored.entry
-            && row.sealed == stored.sealed.as_deref()
-    };
-    rows.len() == stored.len() && rows.iter().zip(stored).all(same)
-}
-
-fn move_by(decisions: &mut [Decision], by: u64) {
-    for position in decisions.iter_mut().flatten() {
-        *position += by;
-    }
-}
-
 fn count_transaction() {
     metrics::counter!("grantlog_store_transactions_total", "store" => "log").increment(1);
-}
-
-fn answer(batch: Vec<Submitted>, decisions: &[Decision]) {
-    for (submitted, decision) in batch.into_iter().zip(decisions) {
-        submitted.answer(match *decision {
-            Ok(first_position) => Ok(Appended { first_position }),
-            Err(actual) => Err(AppendError::Conflict { actual }),
-        });
-    }
 }

@@ -121,7 +121,8 @@ impl PostgresBackend {
 
 impl Backend for PostgresBackend {
     fn is_far(&self) -> bool {
-        self.lease.is_some() && self.answered.elapsed() < FRESH
+        let open = self.lease.as_ref().is_some_and(|lease| !lease.is_closed());
+        open && self.answered.elapsed() < FRESH
     }
 
     fn append_in_one_step(
