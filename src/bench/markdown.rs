@@ -13,6 +13,7 @@ impl Conditions {
             store,
             machine,
             placement,
+            algorithm,
             connections,
             rounds,
             seconds,
@@ -26,7 +27,7 @@ impl Conditions {
             )
         });
         format!(
-            "Grantlog {version}, store {store} ({disk}); HS256, {connections} connections. {machine}; \
+            "Grantlog {version}, store {store} ({disk}); {algorithm}, {connections} connections. {machine}; \
              client and server share the machine, {placement}. Medians of {rounds} alternating rounds \
              of {seconds} s{busy}."
         )
@@ -104,6 +105,7 @@ pub(super) fn thousands(value: f64) -> String {
 mod tests {
     use super::*;
     use crate::bench::Row;
+    use crate::keys::Algorithm;
 
     #[test]
     fn numbers_are_written_for_people() {
@@ -128,6 +130,7 @@ mod tests {
                 machine: "a machine".to_owned(),
                 placement: "nothing pinned".to_owned(),
                 busy_before: Some(0.25),
+                algorithm: Algorithm::HS256,
                 connections: 2,
                 rounds: 1,
                 seconds: 0.5,

@@ -38,6 +38,7 @@ pub use report::{Conditions, Figure, Report, Row};
 
 use crate::clock;
 use crate::config::Secret;
+use crate::keys::Algorithm;
 use crate::log::{self, OpenError};
 use machine::Placement;
 use node::{Database, Place, Surroundings};
@@ -88,6 +89,8 @@ pub struct Plan {
     pub database: Option<Secret>,
     /// How many nodes share it.
     pub nodes: usize,
+    /// How access tokens are signed.
+    pub algorithm: Algorithm,
 }
 
 /// Why there is no measurement.
@@ -187,6 +190,7 @@ async fn measure(
         provider: &provider,
         upstream: &upstream.host,
         placement,
+        algorithm: plan.algorithm,
     };
     if plan.wants(Kind::Start) {
         tell("starting");

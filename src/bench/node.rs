@@ -14,6 +14,7 @@ use super::provider::{CLIENT_ID, CLIENT_SECRET};
 use super::{BenchError, Fallible};
 use crate::config::Secret;
 use crate::demo;
+use crate::keys::Algorithm;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(120);
@@ -43,6 +44,7 @@ pub(super) struct Surroundings<'a> {
     /// `host:port` of the MCP server.
     pub upstream: &'a str,
     pub placement: Placement,
+    pub algorithm: Algorithm,
 }
 
 /// A database and the key of the vault in it.
@@ -66,6 +68,7 @@ impl<'a> Place<'a> {
             provider,
             upstream,
             placement,
+            algorithm,
             ..
         } = surroundings;
         let folder = surroundings.folder.join(name);
@@ -90,6 +93,7 @@ upstream_url = "http://{upstream}/mcp"
 provider = "bench"
 [proxy.config]
 oauth_proxy_require_consent = false
+oauth_proxy_token_alg = "{algorithm}"
 oauth_proxy_scopes = "read write"
 "#
         );

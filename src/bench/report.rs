@@ -10,6 +10,7 @@ use super::machine::{self, Memory, Placement};
 use super::markdown::thousands;
 use super::rounds::Load;
 use super::tools::Streams;
+use crate::keys::Algorithm;
 
 /// Everything that was measured.
 #[derive(Clone, Debug, Serialize)]
@@ -39,6 +40,8 @@ pub struct Conditions {
     /// The share of the machine that other things took before, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub busy_before: Option<f64>,
+    /// How access tokens are signed.
+    pub algorithm: Algorithm,
     /// Of the load client, where a row does not say otherwise.
     pub connections: usize,
     /// How often each row was measured; rows are medians.
@@ -123,6 +126,7 @@ impl Conditions {
             machine: machine::describe(),
             placement: placement.describe(),
             busy_before: machine::busy().map(|share| rounded(share, 2)),
+            algorithm: plan.algorithm,
             connections: plan.connections,
             rounds: plan.rounds,
             seconds: rounded(plan.time.as_secs_f64(), 3),

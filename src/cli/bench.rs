@@ -14,6 +14,7 @@ use super::serve::{chain, stopped};
 use super::source::with_password;
 use crate::bench::{self, BenchError, Kind, Plan, Report};
 use crate::config::Secret;
+use crate::keys::Algorithm;
 
 /// Measure what this machine carries
 ///
@@ -49,6 +50,9 @@ pub struct BenchArgs {
     /// How many nodes share the database and the server's CPU
     #[arg(long, default_value_t = 1, requires = "database", value_parser = RangedU64ValueParser::<usize>::new().range(1..=16))]
     nodes: usize,
+    /// How access tokens are signed; the bare endpoint signs with HS256 whatever this says
+    #[arg(long, value_name = "ALG", default_value = "HS256")]
+    algorithm: Algorithm,
     /// Print Markdown, for documents
     #[arg(long, conflicts_with_all = ["json", "jsonl"], help_heading = "Output")]
     markdown: bool,
@@ -99,6 +103,7 @@ pub async fn run(
             None => None,
         },
         nodes: args.nodes,
+        algorithm: args.algorithm,
     };
     let measuring = tokio::task::spawn_blocking(move || {
         let tell = |step: &str| note(&format!("{step} …"));
