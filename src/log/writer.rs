@@ -1,8 +1,8 @@
 //! Group commit: the one thread that writes, over any store.
 //!
-//! It drains what is queued into one transaction, decides every append inside it, and answers after the commit. The rules
-//! (what conflicts, which position, what an unknown commit means) are here and the same on every store; a [`Backend`] only
-//! moves rows. The second implementation of that trait is the one in the tests that fails on purpose.
+//! It drains what is queued into one transaction, decides every append inside it, and answers after the commit. What conflicts
+//! and which position an append gets (`decision.rs`), and what an unknown commit means (here), is the same on every store; a
+//! [`Backend`] only moves rows, or, in one step, checks what was decided on a guess. The second implementation of that trait is the one in the tests that fails on purpose.
 //!
 //! # When a commit fails without saying how
 //! Its appends are neither acknowledged nor refused. The writer [settles](Backend::settle) the store: when that succeeds, the
