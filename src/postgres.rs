@@ -1,7 +1,7 @@
 //! Connections to PostgreSQL, for those who keep something there: the event log and the vault.
 //!
-//! The driver is tokio-postgres rather than sqlx: it pipelines, so that a transaction takes two round trips instead of five
-//! while the log's head row is held, and it knows statements without a name and with given types
+//! The driver is tokio-postgres rather than sqlx: it pipelines, so that a transaction of several statements takes two round
+//! trips instead of five while the log's head row is held, and it knows statements without a name and with given types
 //! ([`query_typed`](Client::query_typed), one round trip), the only kind that every transaction-pooling proxy lets pass.
 //!
 //! # What holds

@@ -2,7 +2,8 @@
 //!
 //! It drains what is queued into one transaction, decides every append inside it, and answers after the commit. What conflicts
 //! and which position an append gets (`decision.rs`), and what an unknown commit means (here), is the same on every store; a
-//! [`Backend`] only moves rows, or, in one step, checks what was decided on a guess. The second implementation of that trait is the one in the tests that fails on purpose.
+//! [`Backend`] only moves rows, or, in one step, checks what was decided on a guess. One more implementation of that trait is in
+//! the tests and fails on purpose.
 //!
 //! # When a commit fails without saying how
 //! Its appends are neither acknowledged nor refused. The writer [settles](Backend::settle) the store: when that succeeds, the
@@ -45,18 +46,19 @@ pub trait Backend: Send + 'static {
         false
     }
 
-    /// Does all of a transaction at once if each stream has as many entries as is `expected` of it: adds `rows`, whose
-    /// positions count from the head, and returns the head they were put behind when they are durable. `None` if nothing was
-    /// written, because something is otherwise or for any other reason: then the calls above find out.
+    /// Does all of a transaction at once if there are at least `known` entries and each stream has as many as is `expected` of
+    /// it: adds `rows`, whose positions count from the head, and returns the head they were put behind when they are durable.
+    /// `None` if nothing was written, because something is otherwise or for any other reason: then the calls below find out.
     ///
     /// # Errors
     /// As of [`commit`](Self::commit), also in what is called next.
     fn append_in_one_step(
         &mut self,
+        known: u64,
         expected: &HashMap<&str, u64>,
         rows: &[Row<'_>],
     ) -> Result<Option<u64>, CommitError> {
-        let _ = (expected, rows);
+        let _ = (known, expected, rows);
         Ok(None)
     }
 
@@ -287,7 +289,7 @@ impl<B: Backend> Writer<B> {
         }
         let rows = rows(batch, &decisions);
         let count = rows.len() as u64;
-        match self.backend.append_in_one_step(&expected, &rows) {
+        match self.backend.append_in_one_step(known, &expected, &rows) {
             Ok(None) => None,
             Ok(Some(head)) => {
                 count_transaction();

@@ -19,21 +19,38 @@ pub struct Migration {
     pub sql: &'static str,
     /// Whether programs that do not know it cannot use the store after it.
     pub contracts: bool,
+    /// Whether programs do without it on an engine that does not know what it makes.
+    pub optional: bool,
 }
 
 impl Migration {
     /// One that adds what programs before it need not know.
     #[must_use]
     pub const fn expand(sql: &'static str) -> Self {
-        let contracts = false;
-        Self { sql, contracts }
+        Self {
+            sql,
+            contracts: false,
+            optional: false,
+        }
+    }
+
+    /// One that expands, and without which programs only do more slowly what they do: an engine that cannot take it goes
+    /// without.
+    #[must_use]
+    pub const fn offer(sql: &'static str) -> Self {
+        Self {
+            optional: true,
+            ..Self::expand(sql)
+        }
     }
 
     /// One that takes away what programs before it use.
     #[must_use]
     pub const fn contract(sql: &'static str) -> Self {
-        let contracts = true;
-        Self { sql, contracts }
+        Self {
+            contracts: true,
+            ..Self::expand(sql)
+        }
     }
 }
 

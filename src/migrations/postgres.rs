@@ -76,12 +76,23 @@ pub async fn migrate(
     let mut attempts = 0;
     let mut found = self::schema(client, schema, migrations).await?;
     let contract = contract || found.applied == 0;
+    let mut declined = 0;
     while let Some((number, migration)) = due(found.applied, migrations, contract).next() {
-        match apply(client, schema, number, migration).await {
+        let sql = if number == declined {
+            ""
+        } else {
+            migration.sql
+        };
+        match apply(client, schema, number, Migration { sql, ..*migration }).await {
             Err(error) if met_another(&error) && attempts < ATTEMPTS => {
                 attempts += 1;
                 client.batch_execute("ROLLBACK").await?;
                 tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) if migration.optional && is_refused(&error) => {
+                tracing::warn!(%error, schema, number, "the database goes without a migration");
+                client.batch_execute("ROLLBACK").await?;
+                declined = number;
             }
             other => other?,
         }
@@ -94,7 +105,7 @@ async fn apply(
     client: &Client,
     schema: &str,
     number: u32,
-    migration: &Migration,
+    migration: Migration,
 ) -> Result<(), Error> {
     client.batch_execute(BEGIN).await?;
     let exists =
@@ -131,6 +142,18 @@ pub async fn set_unfinished(client: &Client, schema: &str, unfinished: bool) -> 
         format!("DELETE FROM {schema}.migrations WHERE number = {UNFINISHED}")
     };
     within(client.batch_execute(&change)).await
+}
+
+/// The marks of an engine that does not know what it is asked to make, or does not let this user.
+fn is_refused(error: &Error) -> bool {
+    [
+        SqlState::FEATURE_NOT_SUPPORTED,
+        SqlState::SYNTAX_ERROR,
+        SqlState::UNDEFINED_OBJECT,
+        SqlState::INSUFFICIENT_PRIVILEGE,
+    ]
+    .iter()
+    .any(|code| error.is(code))
 }
 
 /// The marks of another node that does the same at the same time, or of work that was in the way.

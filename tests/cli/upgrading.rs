@@ -16,7 +16,8 @@ use super::rig::{Rig, plain_http};
 use super::{Ended, Run, folder, new_master_key};
 
 /// What a newer program might do to the log.
-const NEWER: [Migration; 3] = [
+const NEWER: [Migration; 4] = [
+    Migration::expand(""),
     Migration::expand(""),
     Migration::expand("ALTER TABLE grantlog_log.entries ADD COLUMN later text"),
     Migration::contract(""),
@@ -53,7 +54,7 @@ fn what_is_missing_is_told_and_made() {
     let folder = folder();
     let database = Database::create();
     let key = new_master_key();
-    for (place, logs, vaults) in [(None, 3, 2), (Some((&database, key.as_str())), 1, 1)] {
+    for (place, logs, vaults) in [(None, 3, 2), (Some((&database, key.as_str())), 2, 1)] {
         let status = run(&["status"], folder.path(), place);
         assert_eq!(status.code, Some(6), "{status:?}");
         let pending = [logs, vaults].map(|known| format!("{known} pending"));
@@ -192,7 +193,7 @@ async fn nodes_serve_while_a_newer_program_migrates() {
         newest = Tokens::of(&client.refresh(&newest.refresh).await.expect(200));
     }
     let (lease, expanded) = expanding.await.expect("joined");
-    assert_eq!(expanded.expect("expanded").applied, 2);
+    assert_eq!(expanded.expect("expanded").applied, 3);
     newest = Tokens::of(&client.refresh(&newest.refresh).await.expect(200));
 
     // The older program starts anew on it, and says what it sees.
@@ -205,7 +206,7 @@ async fn nodes_serve_while_a_newer_program_migrates() {
         let ended = run(&[arguments], rig.server.folder(), place);
         assert_eq!(ended.code, Some(0), "{ended:?}");
         let newer = "expanded by a newer program, which this one may use";
-        assert_eq!(states(&ended)[0], store("log", 2, 1, newer));
+        assert_eq!(states(&ended)[0], store("log", 3, 2, newer));
     }
     // It would leave out what it does not know.
     let backup = Run::new(&["backup", "copy"]).inside(rig.server.folder());
@@ -213,19 +214,19 @@ async fn nodes_serve_while_a_newer_program_migrates() {
     assert!(!rig.server.folder().join("copy").exists());
 
     let contracted = migrate(&lease, "grantlog_log", &NEWER, true).await;
-    assert_eq!(contracted.expect("contracted").applied, 3);
+    assert_eq!(contracted.expect("contracted").applied, 4);
     rig.server.stop().await;
     let refused = rig.server.refused_again().await;
     assert_eq!(refused.status.code(), Some(6));
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
-        said.contains("needs a program that knows 3, this one knows 1"),
+        said.contains("needs a program that knows 4, this one knows 2"),
         "{said}"
     );
     let status = run(&["status"], rig.server.folder(), place);
     assert_eq!(status.code, Some(6), "{status:?}");
     assert_eq!(
         states(&status)[0],
-        store("log", 3, 1, "needs a newer program")
+        store("log", 4, 2, "needs a newer program")
     );
 }

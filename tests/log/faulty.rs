@@ -177,15 +177,18 @@ impl<B: Backend> Backend for Faulty<B> {
 
     fn append_in_one_step(
         &mut self,
+        known: u64,
         expected: &HashMap<&str, u64>,
         rows: &[Row<'_>],
     ) -> Result<Option<u64>, CommitError> {
         let unknown = Err(CommitError::Unknown(injected()));
         match self.faults.meet(Call::OneStep) {
-            None => self.inner.append_in_one_step(expected, rows),
+            None => self.inner.append_in_one_step(known, expected, rows),
             Some(Fault::Refused) => Err(CommitError::NotWritten(injected())),
             Some(Fault::Undone) => unknown,
-            Some(Fault::Done) => self.inner.append_in_one_step(expected, rows).and(unknown),
+            Some(Fault::Done) => (self.inner)
+                .append_in_one_step(known, expected, rows)
+                .and(unknown),
         }
     }
 

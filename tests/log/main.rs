@@ -9,6 +9,7 @@ mod faulty;
 mod model;
 mod moves;
 mod nodes;
+mod one_step;
 mod outages;
 mod tls;
 mod upgrades;

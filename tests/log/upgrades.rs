@@ -11,8 +11,9 @@ use support::postgres::Database;
 
 use super::{MIGRATE, STORES, Store, append, read_all, url};
 
-/// What a newer program might do to the log: the first is as it is here, by number.
-const NEWER: [Migration; 3] = [
+/// What a newer program might do to the log: the first two are as they are here, by number.
+const NEWER: [Migration; 4] = [
+    Migration::expand(""),
     Migration::expand(""),
     Migration::expand("ALTER TABLE grantlog_log.entries ADD COLUMN later text"),
     Migration::contract("ALTER TABLE grantlog_log.log_head DROP COLUMN settled"),
@@ -34,7 +35,7 @@ impl Store {
                 let store = Postgres::new(&url(at), 1).unwrap();
                 let lease = store.block_on(store.lease()).unwrap();
                 let migrated = migrate(&lease, "grantlog_log", &NEWER, false);
-                assert_eq!(store.block_on(migrated).unwrap().applied, 2);
+                assert_eq!(store.block_on(migrated).unwrap().applied, 3);
             }
         }
     }
@@ -51,7 +52,7 @@ impl Store {
                 let store = Postgres::new(&url(at), 1).unwrap();
                 let lease = store.block_on(store.lease()).unwrap();
                 let migrated = migrate(&lease, "grantlog_log", &NEWER, true);
-                assert_eq!(store.block_on(migrated).unwrap().applied, 3);
+                assert_eq!(store.block_on(migrated).unwrap().applied, 4);
             }
         }
     }
@@ -60,7 +61,7 @@ impl Store {
     fn known(self) -> u32 {
         match self {
             Self::Sqlite => 3,
-            Self::Postgres => 1,
+            Self::Postgres => 2,
         }
     }
 
@@ -151,7 +152,7 @@ async fn nodes_append_and_read_while_a_newer_program_expands() {
     let (newer, expanded) = expanding.await.unwrap();
     assert_eq!(
         (expanded.applied, expanded.known, expanded.needed),
-        (2, 3, 2)
+        (3, 4, 3)
     );
     for node in &nodes {
         node.append(append("s", appended, &["e"])).await.unwrap();
@@ -161,14 +162,37 @@ async fn nodes_append_and_read_while_a_newer_program_expands() {
     // The nodes are replaced, the last of them goes, and only then is contracted.
     let contracted = migrate(&newer, "grantlog_log", &NEWER, true).await.unwrap();
     assert_eq!(contracted.check(), Ok(contracted));
-    assert_eq!((contracted.applied, contracted.known), (3, 3));
-    let older = schema(&newer, "grantlog_log", &NEWER[..2]).await.unwrap();
+    assert_eq!((contracted.applied, contracted.known), (4, 4));
+    let older = schema(&newer, "grantlog_log", &NEWER[..3]).await.unwrap();
     let ahead = Unfit::Ahead {
-        applied: 3,
-        minimum: 3,
-        known: 2,
+        applied: 4,
+        minimum: 4,
+        known: 3,
     };
     assert_eq!(older.check(), Err(ahead));
+}
+
+/// An engine that does not know what a migration would make does without it, if programs can, and gets the next.
+#[tokio::test]
+async fn what_is_only_offered_may_be_declined() {
+    const OFFERS: [Migration; 3] = [
+        Migration::expand("CREATE TABLE offers.t (n integer)"),
+        Migration::offer(
+            "ALTER TABLE offers.t ADD COLUMN half integer; CREATE FUNCTION offers.f() RETURNS integer LANGUAGE cobol AS ''",
+        ),
+        Migration::expand("ALTER TABLE offers.t ADD COLUMN next integer"),
+    ];
+    let database = Database::create();
+    let store = Postgres::new(&database.url(), 1).unwrap();
+    let lease = store.lease().await.unwrap();
+    let migrated = migrate(&lease, "offers", &OFFERS, false).await.unwrap();
+    assert_eq!((migrated.applied, migrated.check()), (3, Ok(migrated)));
+    let columns =
+        "SELECT string_agg(column_name, ' ' ORDER BY column_name) FROM information_schema.columns
+        WHERE table_schema = 'offers' AND table_name = 't'";
+    assert_eq!(database.run(columns), "n next");
+    let needed = [Migration::expand(OFFERS[1].sql)];
+    assert!(migrate(&lease, "needs", &needed, false).await.is_err());
 }
 
 /// Version 0.1.0 kept an embedded log with one migration and found streams by an index of the entries.

@@ -20,10 +20,11 @@
 //!
 //! # Round trips
 //! One for a commit of any number of appends, if each of their streams is as its appends expect, which is nearly always so
-//! (`one_step.rs`). Else two: one takes the row and reads the versions, one inserts and commits; the row is held from the middle
-//! of the first to the end of the second. A node that is slow, or waits for its turn on a busy machine, is then in everybody's
-//! way. In one step nobody but the server has the row.
+//! (`one_step.rs`). Else, or where the engine has no such function, two: one takes the row and reads the versions, one inserts
+//! and commits; the row is held from the middle of the first to the end of the second. A node that is slow, or waits for its
+//! turn on a busy machine, is then in everybody's way. In one step nobody but the server has the row.
 
+mod columns;
 mod copy;
 mod follow;
 mod one_step;
@@ -40,8 +41,10 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row as Found};
 
+use columns::Columns;
 pub(super) use copy::copy_to;
 pub use follow::Follower;
+use one_step::{Known, Step};
 pub use open::{migrate, migrations, open, open_read_only};
 pub use readers::PostgresReaders;
 use seen::{Expected, Seen};
@@ -54,9 +57,6 @@ use crate::postgres::{BEGIN_WRITE, Error, Lease, Postgres, within};
 /// A connection that was of use so lately is still there: nothing needs to be asked before the work is sent.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// A column of 512 usual entries is far below this; larger batches go in several statements.
-const STATEMENT_BYTES: usize = 16 << 20;
-
 const TAKE_HEAD: &str = "SELECT next, settled FROM grantlog_log.log_head WHERE one = 1 FOR UPDATE";
 
 /// A statement of its own, after the row has been taken: within that one it would be answered from before the wait for it.
@@ -66,9 +66,6 @@ const COUNT: &str = "SELECT coalesce(max(position) + 1, 0), \
 const VERSIONS: &str = "SELECT coalesce((SELECT e.version + 1 FROM grantlog_log.entries e \
     WHERE e.stream = s.stream ORDER BY e.version DESC LIMIT 1), 0) \
     FROM unnest($1::bytea[]) WITH ORDINALITY AS s (stream, n) ORDER BY s.n";
-
-const INSERT: &str = "INSERT INTO grantlog_log.entries (position, stream, version, entry, sealed) \
-    SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::bytea[], $5::bytea[])";
 
 const MOVE_HEAD: &str = "UPDATE grantlog_log.log_head SET next = next + $1 WHERE one = 1";
 
@@ -88,21 +85,12 @@ pub struct PostgresBackend {
     answered: Instant,
     /// How many settlements there had been when the row was last held.
     settlements: i64,
+    /// Whether the store has the function that commits in one step, as far as is known.
+    one_step: bool,
     /// What `begin` learned for `versions`.
     versions: Vec<u64>,
     /// What `insert` leaves to `commit`.
     columns: Vec<Columns>,
-}
-
-/// Rows on their way, as a statement takes them.
-#[derive(Default)]
-struct Columns {
-    positions: Vec<i64>,
-    streams: Vec<Vec<u8>>,
-    versions: Vec<i64>,
-    entries: Vec<Vec<u8>>,
-    sealed: Vec<Option<Vec<u8>>>,
-    bytes: usize,
 }
 
 impl PostgresBackend {
@@ -113,6 +101,7 @@ impl PostgresBackend {
             lease: None,
             answered: Instant::now(),
             settlements: -1,
+            one_step: true,
             versions: Vec::new(),
             columns: Vec::new(),
         }
@@ -122,11 +111,12 @@ impl PostgresBackend {
 impl Backend for PostgresBackend {
     fn is_far(&self) -> bool {
         let open = self.lease.as_ref().is_some_and(|lease| !lease.is_closed());
-        open && self.answered.elapsed() < FRESH
+        open && self.one_step && self.answered.elapsed() < FRESH
     }
 
     fn append_in_one_step(
         &mut self,
+        known: u64,
         expected: &HashMap<&str, u64>,
         rows: &[Row<'_>],
     ) -> Result<Option<u64>, CommitError> {
@@ -137,17 +127,31 @@ impl Backend for PostgresBackend {
         let Some(lease) = self.lease.take() else {
             return Ok(None);
         };
+        let known = Known {
+            head: known,
+            settlements: self.settlements,
+        };
         let seen = self.seen.expected();
-        let step = one_step::append(&lease, &seen, self.settlements, expected, &columns);
-        let appended = self.store.block_on(step);
-        if let (Ok(Some(head)), Some((offset, entry))) = (&appended, columns.last()) {
-            self.seen.note(head + offset, &entry);
-            self.answered = Instant::now();
-        }
-        if !matches!(appended, Err(CommitError::Unknown(_))) {
+        let step = one_step::append(&lease, known, &seen, expected, &columns);
+        let step = self.store.block_on(step);
+        if !matches!(step, Err(CommitError::Unknown(_))) {
             self.lease = Some(lease);
         }
-        appended
+        match step? {
+            Step::Appended(head) => {
+                if let Some((offset, entry)) = columns.last() {
+                    self.seen.note(head + offset, &entry);
+                }
+                self.answered = Instant::now();
+                Ok(Some(head))
+            }
+            Step::Otherwise => Ok(None),
+            Step::Unsupported => {
+                tracing::info!("the store has no function for a commit in one step");
+                self.one_step = false;
+                Ok(None)
+            }
+        }
     }
 
     fn begin(&mut self, streams: &[&str]) -> Result<u64, StoreError> {
@@ -348,48 +352,6 @@ fn whole(next: u64, found: u64) -> Result<u64, StoreError> {
     } else {
         let why = format_args!("damaged: the head is {next}, the entries end before {found}");
         Err(StoreError::new(why))
-    }
-}
-
-impl Columns {
-    fn of(rows: &[Row<'_>]) -> Vec<Self> {
-        let mut all: Vec<Self> = Vec::new();
-        for row in rows {
-            let bytes = row.stream.len() + row.entry.len() + row.sealed.map_or(0, <[u8]>::len);
-            if all
-                .last()
-                .is_none_or(|last| last.bytes + bytes > STATEMENT_BYTES)
-            {
-                all.push(Self::default());
-            }
-            let Some(columns) = all.last_mut() else {
-                continue;
-            };
-            columns.positions.push(signed(row.position));
-            columns.streams.push(row.stream.as_bytes().to_vec());
-            columns.versions.push(signed(row.version));
-            columns.entries.push(row.entry.to_vec());
-            columns.sealed.push(row.sealed.map(<[u8]>::to_vec));
-            columns.bytes += bytes;
-        }
-        all
-    }
-
-    /// The last row's position and entry.
-    fn last(&self) -> Option<(u64, Vec<u8>)> {
-        let position = u64::try_from(*self.positions.last()?).ok()?;
-        Some((position, self.entries.last()?.clone()))
-    }
-
-    async fn insert(&self, client: &Client) -> Result<u64, tokio_postgres::Error> {
-        let columns = [
-            (&self.positions as _, Type::INT8_ARRAY),
-            (&self.streams as _, Type::BYTEA_ARRAY),
-            (&self.versions as _, Type::INT8_ARRAY),
-            (&self.entries as _, Type::BYTEA_ARRAY),
-            (&self.sealed as _, Type::BYTEA_ARRAY),
-        ];
-        client.execute_typed(INSERT, &columns).await
     }
 }
 

@@ -9,9 +9,14 @@ use crate::migrations::{Migration, Schema, postgres};
 use crate::postgres::{Error, Postgres};
 
 pub(super) const SCHEMA: &str = "grantlog_log";
-const MIGRATIONS: [Migration; 1] = [Migration::expand(include_str!(
-    "../../../migrations/log/postgres/0001_log.sql"
-))];
+const MIGRATIONS: [Migration; 2] = [
+    Migration::expand(include_str!(
+        "../../../migrations/log/postgres/0001_log.sql"
+    )),
+    Migration::offer(include_str!(
+        "../../../migrations/log/postgres/0002_append.sql"
+    )),
+];
 
 /// How many connections one log uses at most: the writer's, the follower's, and those of reads.
 pub(super) const CONNECTIONS: usize = 10;

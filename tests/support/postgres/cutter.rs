@@ -14,7 +14,7 @@ use url::Url;
 pub enum Cut {
     /// It does not arrive.
     Before,
-    /// Its rows arrive, its COMMIT does not.
+    /// Its rows arrive, what commits them does not.
     Within,
     /// It arrives, and nobody waits for what becomes of it.
     While,
@@ -131,15 +131,15 @@ impl Cutter {
                 _ = line.changed() => {}
                 read = node.read(&mut sent) => {
                     let Some(sent) = some(read, &sent) else { return };
-                    let inserts = find(sent, b"INSERT INTO grantlog_log").is_some();
-                    let cut = self.next.lock().unwrap().take_if(|_| inserts);
-                    if let Some(cut) = cut {
+                    let end = end_of_commit(sent);
+                    let cut = self.next.lock().unwrap().take_if(|_| end.is_some());
+                    if let (Some(cut), Some(end)) = (cut, end) {
                         let mut sent = sent.to_vec();
-                        while find(&sent, b"COMMIT").is_none() {
+                        while !sent.ends_with(end) {
                             node.read_buf(&mut sent).await.unwrap();
                         }
                         self.cutting.send_modify(|cutting| *cutting += 1);
-                        cut_at(cut, &sent, node, server).await;
+                        cut_at(cut, &sent, end.len(), node, server).await;
                         return self.cutting.send_modify(|cutting| *cutting -= 1);
                     }
                     if server.write_all(sent).await.is_err() {
@@ -155,29 +155,40 @@ impl Cutter {
     }
 }
 
-async fn cut_at(cut: Cut, sent: &[u8], node: TcpStream, mut server: UnixStream) {
-    let commit = find(sent, b"COMMIT").unwrap();
+/// How what has begun ends if it appends entries: with a COMMIT, or, called in one step, with the message `Sync`.
+fn end_of_commit(sent: &[u8]) -> Option<&'static [u8]> {
+    let has = |what| find(sent, what).is_some();
+    if has(b"FROM grantlog_log.append") {
+        Some(b"S\0\0\0\x04")
+    } else {
+        has(b"INSERT INTO grantlog_log").then_some(b"COMMIT\0")
+    }
+}
+
+async fn cut_at(cut: Cut, sent: &[u8], end: usize, node: TcpStream, mut server: UnixStream) {
     match cut {
         Cut::Before => {}
-        Cut::Within => server.write_all(&sent[..commit - 5]).await.unwrap(),
+        Cut::Within => server.write_all(&sent[..sent.len() - end]).await.unwrap(),
         Cut::While => server.write_all(sent).await.unwrap(),
         Cut::After => {
             server.write_all(sent).await.unwrap();
-            let mut answer = Vec::new();
-            while find(&answer, b"COMMIT").is_none() {
-                server.read_buf(&mut answer).await.unwrap();
-            }
+            answered(&mut server).await;
         }
         Cut::Late => {
             drop(node);
             tokio::time::sleep(Duration::from_millis(700)).await;
             server.write_all(sent).await.unwrap();
-            // Until it has been answered; then the server is left, too.
-            let mut answer = Vec::new();
-            while find(&answer, b"COMMIT").is_none() {
-                server.read_buf(&mut answer).await.unwrap();
-            }
+            // Then the server is left, too.
+            answered(&mut server).await;
         }
+    }
+}
+
+/// Reads until no transaction is open any more.
+async fn answered(server: &mut UnixStream) {
+    let mut answer = Vec::new();
+    while find(&answer, b"Z\0\0\0\x05I").is_none() {
+        server.read_buf(&mut answer).await.unwrap();
     }
 }
 
