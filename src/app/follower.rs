@@ -28,7 +28,8 @@ const PIECE: usize = 32;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// After a batch the read models rest in proportion to it: at thousands of events a second the next
-/// one is larger, and a transaction costs the more rows share it the less; a lone event never waits.
+/// one is larger, and a transaction costs the more rows share it the less; a lone event never waits,
+/// nor do those after a full batch.
 const REST_PER_EVENT: Duration = Duration::from_micros(200);
 const REST_MAX: Duration = Duration::from_millis(50);
 
@@ -165,7 +166,7 @@ pub fn follow(app: &App, mut read_model: ReadModel, runtime: &Handle, stop: &Ato
                     progress.halted.store(false, Ordering::Release);
                 }
                 if read_model.position() >= progress.memory() {
-                    let rest = (REST_PER_EVENT * folded).min(REST_MAX);
+                    let rest = rest_after(folded);
                     runtime.block_on(async {
                         let _ = tokio::time::timeout(rest, progress.hurry.notified()).await;
                     });
@@ -199,13 +200,18 @@ pub fn follow(app: &App, mut read_model: ReadModel, runtime: &Handle, stop: &Ato
     read_model.close();
 }
 
+fn rest_after(folded: usize) -> Duration {
+    let events = if folded < BATCH { folded } else { 0 };
+    (REST_PER_EVENT * events as u32).min(REST_MAX)
+}
+
 /// Takes the next entries into memory and, if it may, folds them; or lets read models that are
 /// behind come closer while there is nothing new. Returns how many it folded.
 fn step(
     app: &App,
     read_model: &mut ReadModel,
     may_fold: bool,
-) -> Result<u32, Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
     let (memory, folded) = (app.progress.memory(), read_model.position());
     if memory < app.log.head() && (folded < memory || !may_fold) {
         for stored in app.log.read_after_blocking(memory, BATCH)? {
@@ -239,5 +245,18 @@ fn step(
         read_model.fold(&batch)?;
         app.progress.read_model.send_replace(read_model.position());
     }
-    Ok(batch.len() as u32)
+    Ok(batch.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_read_models_rest_longer_after_more_but_not_while_they_are_behind() {
+        assert_eq!(rest_after(0), Duration::ZERO);
+        assert_eq!(rest_after(1), REST_PER_EVENT);
+        assert_eq!(rest_after(BATCH - 1), REST_MAX);
+        assert_eq!(rest_after(BATCH), Duration::ZERO);
+    }
 }

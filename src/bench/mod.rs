@@ -14,6 +14,7 @@
 mod bare;
 mod connection;
 mod flow;
+mod history;
 mod load;
 mod machine;
 mod markdown;
@@ -81,8 +82,12 @@ pub struct Plan {
     pub time: Duration,
     /// Connections of the load client.
     pub connections: usize,
+    /// Grants that each connection refreshes in turn.
+    pub grants: usize,
     /// Event streams that are open at once.
     pub streams: usize,
+    /// How many entries the embedded log has before.
+    pub entries: u64,
     /// Where the temporary data goes; a real disk, for memory makes durability free.
     pub folder: PathBuf,
     /// An empty PostgreSQL database for log and vault, in place of the embedded store.

@@ -17,7 +17,7 @@ use crate::demo;
 use crate::keys::Algorithm;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
-const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(120);
+const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(600);
 const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A running server; killed when dropped.
@@ -105,10 +105,14 @@ oauth_proxy_scopes = "read write"
         })
     }
 
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("grantlog-data")
+    }
+
     /// The size of a file of the data folder, in bytes; 0 while there is none.
     pub fn size_of(&self, file: &str) -> u64 {
-        let file = self.folder.join("grantlog-data").join(file);
-        fs::metadata(file).map_or(0, |metadata| metadata.len())
+        fs::metadata(self.data().join(file)).map_or(0, |metadata| metadata.len())
     }
 
     /// Starts the server and waits until it is ready.

@@ -10,8 +10,6 @@ use super::load::{Sample, Until, drive};
 use super::node::Node;
 use super::{Fallible, Plan};
 
-/// Grants each connection refreshes in turn.
-const GRANTS_EACH: usize = 32;
 /// Codes that are redeemed in each round at most; they live for a minute.
 const CODES_MAX: usize = 8_000;
 /// Long enough for anything that ends by its number.
@@ -67,14 +65,15 @@ impl World {
             worker.grants.push(tokens);
             Ok(())
         };
-        let until = Until::elapsed_or(BOUND, plan.connections * GRANTS_EACH);
+        let until = Until::elapsed_or(BOUND, plan.connections * plan.grants);
         drive(&mut workers, &until, nodes[0].process(), grant).await?;
         Ok(Self { client, workers })
     }
 
     /// So many access tokens of different grants, where there are as many grants.
     pub fn access_tokens(&self, count: usize) -> Vec<String> {
-        let turns = (0..GRANTS_EACH).flat_map(|turn| {
+        let each = self.workers.iter().map(|it| it.grants.len()).max();
+        let turns = (0..each.unwrap_or(0)).flat_map(|turn| {
             let grants = self.workers.iter().map(move |it| it.grants.get(turn));
             grants.flatten()
         });

@@ -114,7 +114,11 @@ impl Conditions {
             version: env!("CARGO_PKG_VERSION"),
             store: match (&plan.database, plan.nodes) {
                 (None, _) => {
-                    "embedded; every answer durable on disk, read models following".to_owned()
+                    let before = match plan.entries {
+                        0 => String::new(),
+                        entries => format!(", {} entries before", thousands(entries as f64)),
+                    };
+                    format!("embedded{before}; every answer durable on disk, read models following")
                 }
                 (Some(_), nodes) => format!(
                     "PostgreSQL, {nodes} node{}; every answer durable there, read models following; \

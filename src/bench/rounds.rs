@@ -6,7 +6,7 @@ use super::node::{Node, Place, Surroundings};
 use super::oauth::World;
 use super::report::{Line, Report};
 use super::upstream::Upstream;
-use super::{Fallible, Kind, Plan, tools};
+use super::{Fallible, Kind, Plan, history, tools};
 
 /// What has a rate and latencies.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -143,8 +143,12 @@ pub(super) async fn measure(
     if lines.is_empty() && !plan.wants(Kind::Streams) {
         return Ok(());
     }
-    tell("logging people in");
     let place = Place::new(surroundings, "load")?;
+    if plan.entries > 0 {
+        tell("writing a log");
+        history::write(&place, surroundings.provider, plan.entries).await?;
+    }
+    tell("logging people in");
     let node = place.start().await?;
     node.catch_up().await?;
     report.memory_idle(node.memory());

@@ -37,6 +37,17 @@ pub struct BenchArgs {
     /// Connections of the load client
     #[arg(long, default_value_t = 32, value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     connections: usize,
+    /// Grants that each connection refreshes in turn
+    #[arg(long, default_value_t = 32, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    grants: usize,
+    /// How many entries the log has before, to see what a long log costs
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        conflicts_with = "database"
+    )]
+    entries: u64,
     /// Event streams that are open at once
     #[arg(long, default_value_t = 1000, value_parser = RangedU64ValueParser::<usize>::new().range(1..=100_000))]
     streams: usize,
@@ -96,7 +107,9 @@ pub async fn run(
         rounds: args.rounds,
         time: args.seconds,
         connections: args.connections,
+        grants: args.grants,
         streams: args.streams,
+        entries: args.entries,
         folder: args.dir,
         database: match &args.database {
             Some(url) => Some(Secret::new(with_password("--database", url, environment)?)),

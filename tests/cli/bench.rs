@@ -92,10 +92,36 @@ fn a_kind_alone_is_measured_beside_what_it_is_compared_with() {
         ended.stderr.contains("client and server share the machine"),
         "{ended:?}"
     );
-    let ended = bench(&["introspect", "--markdown"])
+    let ended = bench(&[
+        "introspect",
+        "--entries",
+        "3000",
+        "--grants",
+        "1",
+        "--markdown",
+    ])
+    .inside(folder.path())
+    .end();
+    assert!(ended.stdout.contains("\n| introspect | "), "{ended:?}");
+    assert!(
+        ended.stdout.contains("embedded, 3,000 entries before"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn a_long_log_is_there_when_the_server_starts() {
+    let folder = folder();
+    let ended = bench(&["refresh", "start", "--entries", "3000", "--json"])
         .inside(folder.path())
         .end();
-    assert!(ended.stdout.contains("\n| introspect | "), "{ended:?}");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let report: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    let figures = report["figures"].as_array().expect("a list");
+    let full = figures.iter().find(|it| it["name"] == "start_full");
+    let title = full.and_then(|it| it["title"].as_str()).expect("a title");
+    let digits: String = title.chars().filter(char::is_ascii_digit).collect();
+    assert!(digits.parse::<u64>().expect("a number") > 3000, "{title}");
 }
 
 #[test]
@@ -106,6 +132,7 @@ fn what_cannot_be_measured_is_said() {
         &["bench", "--seconds", "soon"],
         &["bench", "--connections", "0"],
         &["bench", "--rounds", "0"],
+        &["bench", "--entries", "9", "--database", "postgres://h/d"],
         &["bench", "--markdown", "--json"],
     ] {
         Run::new(arguments).end().fails(2, "error: ");
@@ -122,6 +149,8 @@ fn what_cannot_be_measured_is_said() {
         "--connections",
         "--rounds",
         "--streams",
+        "--entries",
+        "--grants",
         "tools-list",
         "of bare",
     ] {
