@@ -32,7 +32,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -127,12 +127,26 @@ impl From<tokio_postgres::Error> for Error {
         match error.as_db_error() {
             Some(refusal) => Self::Refused {
                 code: refusal.code().clone(),
-                survived: refusal.severity() == "ERROR",
+                survived: is_survived(
+                    refusal.parsed_severity(),
+                    refusal.severity(),
+                    refusal.code(),
+                ),
                 message: refusal.message().to_owned(),
             },
             None => Self::Unreachable(with_causes(&error)),
         }
     }
+}
+
+/// Whether a refusal is the answer of a server that goes on; its severity may be told in the server's language only.
+fn is_survived(severity: Option<Severity>, said: &str, code: &SqlState) -> bool {
+    let is_error = severity.map_or(said == "ERROR", |severity| severity == Severity::Error);
+    // A proxy may tell so that it has lost the server, which may have committed.
+    let is_lost = ["08", "57P", "58"]
+        .iter()
+        .any(|class| code.code().starts_with(class));
+    is_error && !is_lost
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {
@@ -342,5 +356,30 @@ impl Drop for Inner {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_error_of_the_server_itself_says_that_nothing_was_committed() {
+        let conflict = &SqlState::UNIQUE_VIOLATION;
+        assert!(is_survived(Some(Severity::Error), "FEHLER", conflict));
+        assert!(is_survived(None, "ERROR", conflict));
+        assert!(!is_survived(Some(Severity::Fatal), "ERROR", conflict));
+        assert!(!is_survived(None, "FATAL", conflict));
+        for lost in [
+            SqlState::CONNECTION_FAILURE,
+            SqlState::PROTOCOL_VIOLATION,
+            SqlState::ADMIN_SHUTDOWN,
+            SqlState::SYSTEM_ERROR,
+        ] {
+            assert!(!is_survived(Some(Severity::Error), "ERROR", &lost));
+        }
+        // Cancelled, which ends before a commit or not at all.
+        let cancelled = &SqlState::QUERY_CANCELED;
+        assert!(is_survived(Some(Severity::Error), "ERROR", cancelled));
     }
 }

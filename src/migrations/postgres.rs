@@ -89,7 +89,7 @@ pub async fn migrate(
                 client.batch_execute("ROLLBACK").await?;
                 tokio::time::sleep(PAUSE).await;
             }
-            Err(error) if migration.optional && is_refused(&error) => {
+            Err(error) if migration.optional && number != declined && is_refused(&error) => {
                 tracing::warn!(%error, schema, number, "the database goes without a migration");
                 client.batch_execute("ROLLBACK").await?;
                 declined = number;

@@ -193,6 +193,19 @@ async fn what_is_only_offered_may_be_declined() {
     assert_eq!(database.run(columns), "n next");
     let needed = [Migration::expand(OFFERS[1].sql)];
     assert!(migrate(&lease, "needs", &needed, false).await.is_err());
+
+    // Who may not even take note of it cannot go without.
+    database.run(
+        "CREATE ROLE reader LOGIN; GRANT USAGE ON SCHEMA offers TO reader; GRANT SELECT ON offers.migrations TO reader",
+    );
+    let more = [OFFERS[0], OFFERS[1], OFFERS[2], OFFERS[1]];
+    let url = database.url().replace("user=grantlog", "user=reader");
+    let store = Postgres::new(&url, 1).unwrap();
+    let lease = store.lease().await.unwrap();
+    let refused = migrate(&lease, "offers", &more, false).await.unwrap_err();
+    assert!(refused.to_string().contains("42501"), "{refused}");
+    drop(lease);
+    database.run("DROP OWNED BY reader; DROP ROLE reader");
 }
 
 /// Version 0.1.0 kept an embedded log with one migration and found streams by an index of the entries.

@@ -67,10 +67,15 @@ pub(super) async fn append(
     };
     match within::<_, Error>(answer).await {
         Err(error) if is_unsupported(&error) => Ok(Step::Unsupported),
-        // It has become a standby: the other way says so once, and not for each append.
-        Err(error) if error.is(&SqlState::READ_ONLY_SQL_TRANSACTION) => Ok(Step::Otherwise),
+        Err(error) if is_for_the_other_way(&error) => Ok(Step::Otherwise),
         answered => answered.map_err(uncommitted),
     }
+}
+
+/// It has become a standby, which the other way says once and not for each append; or its time-out for a statement is short,
+/// and the other way sets its own.
+fn is_for_the_other_way(error: &Error) -> bool {
+    error.is(&SqlState::READ_ONLY_SQL_TRANSACTION) || error.is(&SqlState::QUERY_CANCELED)
 }
 
 fn is_unsupported(error: &Error) -> bool {
