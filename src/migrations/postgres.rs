@@ -76,6 +76,7 @@ pub async fn migrate(
     let mut attempts = 0;
     let mut found = self::schema(client, schema, migrations).await?;
     let contract = contract || found.applied == 0;
+    // The last offer that the engine refused: next it is recorded without being made.
     let mut declined = 0;
     while let Some((number, migration)) = due(found.applied, migrations, contract).next() {
         let sql = if number == declined {
