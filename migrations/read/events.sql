@@ -28,13 +28,14 @@ CREATE TABLE segments (
 ) STRICT;
 
 -- For each closed segment, dimension and value: which positions have it. Written at the end of the table only, which
--- is what lets a log be replayed several times faster than into seven ordinary indexes.
+-- is what lets a log be replayed several times faster than into seven ordinary indexes. Many values share a row: for each,
+-- in order, its length and the number of its offsets, then it and them.
 CREATE TABLE postings (
     segment   INTEGER NOT NULL,
     dimension INTEGER NOT NULL,         -- 1 type, 2 stream (not a grant's), 3 proxy_id, 4 grant, 5 client_id, 6 subject, 7 ip, 8 request_id
-    value     BLOB    NOT NULL,
-    offsets   BLOB    NOT NULL,         -- position % 32768, ascending, two bytes each, little end first
-    PRIMARY KEY (segment, dimension, value)
+    first     BLOB    NOT NULL,         -- the row's first value
+    postings  BLOB    NOT NULL,         -- lengths, numbers and offsets (position % 32768, ascending) of two bytes each, little end first
+    PRIMARY KEY (segment, dimension, first)
 ) STRICT, WITHOUT ROWID;
 
 -- For people with an SQL shell.

@@ -65,7 +65,7 @@ struct Batches {
     position: u64,
 }
 
-const BATCH: usize = 4096;
+const BATCH: usize = 256;
 
 impl Batches {
     fn open(path: &std::path::Path) -> Self {

@@ -99,21 +99,23 @@ impl Projection for ApiKeys {
             .optional()
     }
 
-    fn store(db: &Connection, (): &mut (), key: &ApiKeyId, row: &ApiKey) -> rusqlite::Result<()> {
-        db.prepare_cached(
+    fn store(db: &Connection, (): &mut (), rows: &[(&ApiKeyId, &ApiKey)]) -> rusqlite::Result<()> {
+        let mut store = db.prepare_cached(
             "INSERT OR REPLACE INTO api_keys VALUES (:api_key_id, :name, :proxy_id, :scopes, \
              :issued_by, :issued_at, :expires_at, :revoked_at)",
-        )?
-        .execute(named_params! {
-            ":api_key_id": key.to_string(),
-            ":name": row.name,
-            ":proxy_id": row.proxy_id.0,
-            ":scopes": row.scopes,
-            ":issued_by": row.issued_by.to_string(),
-            ":issued_at": micros(row.issued_at),
-            ":expires_at": row.expires_at.map(micros),
-            ":revoked_at": row.revoked_at.map(micros),
-        })?;
+        )?;
+        for (key, row) in rows {
+            store.execute(named_params! {
+                ":api_key_id": key.to_string(),
+                ":name": row.name,
+                ":proxy_id": row.proxy_id.0,
+                ":scopes": row.scopes,
+                ":issued_by": row.issued_by.to_string(),
+                ":issued_at": micros(row.issued_at),
+                ":expires_at": row.expires_at.map(micros),
+                ":revoked_at": row.revoked_at.map(micros),
+            })?;
+        }
         Ok(())
     }
 }

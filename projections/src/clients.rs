@@ -164,8 +164,8 @@ impl Projection for Clients {
             .optional()
     }
 
-    fn store(db: &Connection, (): &mut (), _: &ClientId, row: &Client) -> rusqlite::Result<()> {
-        db.prepare_cached(
+    fn store(db: &Connection, (): &mut (), rows: &[(&ClientId, &Client)]) -> rusqlite::Result<()> {
+        let mut store = db.prepare_cached(
             "INSERT INTO clients VALUES (:position, :client_id, :proxy_id, :client_name, \
              :metadata, :registered_at, :updated_at, :first_authorized_at, :last_authorized_at, \
              :grants, :ended_at, :status) \
@@ -174,21 +174,23 @@ impl Projection for Clients {
              first_authorized_at = excluded.first_authorized_at, \
              last_authorized_at = excluded.last_authorized_at, grants = excluded.grants, \
              ended_at = excluded.ended_at, status = excluded.status",
-        )?
-        .execute(named_params! {
-            ":position": sql::position(row.position),
-            ":client_id": row.client_id.to_string(),
-            ":proxy_id": row.proxy_id.0,
-            ":client_name": row.client_name,
-            ":metadata": sql::json(&row.metadata)?,
-            ":registered_at": micros(row.registered_at),
-            ":updated_at": row.updated_at.map(micros),
-            ":first_authorized_at": row.first_authorized_at.map(micros),
-            ":last_authorized_at": row.last_authorized_at.map(micros),
-            ":grants": row.grants,
-            ":ended_at": row.ended_at.map(micros),
-            ":status": row.status.as_str(),
-        })?;
+        )?;
+        for (_, row) in rows {
+            store.execute(named_params! {
+                ":position": sql::position(row.position),
+                ":client_id": row.client_id.to_string(),
+                ":proxy_id": row.proxy_id.0,
+                ":client_name": row.client_name,
+                ":metadata": sql::json(&row.metadata)?,
+                ":registered_at": micros(row.registered_at),
+                ":updated_at": row.updated_at.map(micros),
+                ":first_authorized_at": row.first_authorized_at.map(micros),
+                ":last_authorized_at": row.last_authorized_at.map(micros),
+                ":grants": row.grants,
+                ":ended_at": row.ended_at.map(micros),
+                ":status": row.status.as_str(),
+            })?;
+        }
         Ok(())
     }
 }

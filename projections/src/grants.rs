@@ -216,27 +216,30 @@ impl Projection for Grants {
             .optional()
     }
 
-    fn store(db: &Connection, (): &mut (), _: &GrantId, row: &Grant) -> rusqlite::Result<()> {
-        // Nearly always the row is there: a refresh writes what it can change, and not the rest again.
-        let changed = db.prepare_cached(CHANGE)?.execute(params![
-            sql::position(row.first_position),
-            sql::position(row.last_position),
-            row.code_expires_at.map(micros),
-            row.redeemed_at.map(micros),
-            row.generation,
-            row.refreshes,
-            row.access_tokens,
-            row.access_tokens_expire_at.map(micros),
-            row.refresh_expires_at.map(micros),
-            row.last_refreshed_at.map(micros),
-            row.last_used_at.map(micros),
-            row.revoked_at.map(micros),
-            row.reason,
-            row.note,
-            micros(row.live_until()),
-        ])?;
-        if changed == 0 {
-            insert(db, row)?;
+    fn store(db: &Connection, (): &mut (), rows: &[(&GrantId, &Grant)]) -> rusqlite::Result<()> {
+        let mut change = db.prepare_cached(CHANGE)?;
+        for (_, row) in rows {
+            // Nearly always the row is there: a refresh writes what it can change, and not the rest again.
+            let changed = change.execute(params![
+                sql::position(row.first_position),
+                sql::position(row.last_position),
+                row.code_expires_at.map(micros),
+                row.redeemed_at.map(micros),
+                row.generation,
+                row.refreshes,
+                row.access_tokens,
+                row.access_tokens_expire_at.map(micros),
+                row.refresh_expires_at.map(micros),
+                row.last_refreshed_at.map(micros),
+                row.last_used_at.map(micros),
+                row.revoked_at.map(micros),
+                row.reason,
+                row.note,
+                micros(row.live_until()),
+            ])?;
+            if changed == 0 {
+                insert(db, row)?;
+            }
         }
         Ok(())
     }

@@ -165,32 +165,34 @@ impl Projection for Logins {
             .optional()
     }
 
-    fn store(db: &Connection, (): &mut (), _: &u64, row: &Login) -> rusqlite::Result<()> {
-        db.prepare_cached(
+    fn store(db: &Connection, (): &mut (), rows: &[(&u64, &Login)]) -> rusqlite::Result<()> {
+        let mut store = db.prepare_cached(
             "INSERT INTO logins VALUES (:position, :started_at, :finished_at, :outcome, :reason, \
              :subject, :email, :name, :client_id, :client_name, :proxy_id, :provider_id, :ip, \
              :ip_key, :user_agent, :redirect_uri, :scope, :grant_id)",
-        )?
-        .execute(named_params! {
-            ":position": sql::position(row.position),
-            ":started_at": micros(row.started_at),
-            ":finished_at": micros(row.finished_at),
-            ":outcome": row.outcome.as_str(),
-            ":reason": row.reason,
-            ":subject": row.subject.map(|id| id.to_string()),
-            ":email": row.email,
-            ":name": row.name,
-            ":client_id": row.client_id.to_string(),
-            ":client_name": row.client_name,
-            ":proxy_id": row.proxy_id.0,
-            ":provider_id": row.provider_id.0,
-            ":ip": row.ip.map(|ip| ip.to_string()),
-            ":ip_key": row.ip.map(sql::ip_key),
-            ":user_agent": row.user_agent,
-            ":redirect_uri": row.redirect_uri,
-            ":scope": row.scope,
-            ":grant_id": row.grant_id.to_string(),
-        })?;
+        )?;
+        for (_, row) in rows {
+            store.execute(named_params! {
+                ":position": sql::position(row.position),
+                ":started_at": micros(row.started_at),
+                ":finished_at": micros(row.finished_at),
+                ":outcome": row.outcome.as_str(),
+                ":reason": row.reason,
+                ":subject": row.subject.map(|id| id.to_string()),
+                ":email": row.email,
+                ":name": row.name,
+                ":client_id": row.client_id.to_string(),
+                ":client_name": row.client_name,
+                ":proxy_id": row.proxy_id.0,
+                ":provider_id": row.provider_id.0,
+                ":ip": row.ip.map(|ip| ip.to_string()),
+                ":ip_key": row.ip.map(sql::ip_key),
+                ":user_agent": row.user_agent,
+                ":redirect_uri": row.redirect_uri,
+                ":scope": row.scope,
+                ":grant_id": row.grant_id.to_string(),
+            })?;
+        }
         Ok(())
     }
 }

@@ -94,20 +94,21 @@ impl Projection for Operators {
     fn store(
         db: &Connection,
         (): &mut (),
-        key: &OperatorId,
-        row: &Operator,
+        rows: &[(&OperatorId, &Operator)],
     ) -> rusqlite::Result<()> {
-        db.prepare_cached(
+        let mut store = db.prepare_cached(
             "INSERT OR REPLACE INTO operators \
              VALUES (:operator_id, :name, :role, :added_at, :removed_at)",
-        )?
-        .execute(named_params! {
-            ":operator_id": key.to_string(),
-            ":name": row.name,
-            ":role": word(row.role),
-            ":added_at": micros(row.added_at),
-            ":removed_at": row.removed_at.map(micros),
-        })?;
+        )?;
+        for (key, row) in rows {
+            store.execute(named_params! {
+                ":operator_id": key.to_string(),
+                ":name": row.name,
+                ":role": word(row.role),
+                ":added_at": micros(row.added_at),
+                ":removed_at": row.removed_at.map(micros),
+            })?;
+        }
         Ok(())
     }
 }

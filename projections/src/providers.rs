@@ -71,18 +71,20 @@ impl Projection for Providers {
             .optional()
     }
 
-    fn store(db: &Connection, (): &mut (), key: &u32, row: &Provider) -> rusqlite::Result<()> {
-        db.prepare_cached(
+    fn store(db: &Connection, (): &mut (), rows: &[(&u32, &Provider)]) -> rusqlite::Result<()> {
+        let mut store = db.prepare_cached(
             "INSERT OR REPLACE INTO providers \
              VALUES (:provider_id, :version, :configured, :added_at, :changed_at)",
-        )?
-        .execute(named_params! {
-            ":provider_id": key,
-            ":version": sql::position(row.version),
-            ":configured": row.configured.as_ref().map(sql::json).transpose()?,
-            ":added_at": micros(row.added_at),
-            ":changed_at": micros(row.changed_at),
-        })?;
+        )?;
+        for (key, row) in rows {
+            store.execute(named_params! {
+                ":provider_id": key,
+                ":version": sql::position(row.version),
+                ":configured": row.configured.as_ref().map(sql::json).transpose()?,
+                ":added_at": micros(row.added_at),
+                ":changed_at": micros(row.changed_at),
+            })?;
+        }
         Ok(())
     }
 }

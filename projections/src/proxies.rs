@@ -69,18 +69,20 @@ impl Projection for Proxies {
             .optional()
     }
 
-    fn store(db: &Connection, (): &mut (), key: &u32, row: &Proxy) -> rusqlite::Result<()> {
-        db.prepare_cached(
+    fn store(db: &Connection, (): &mut (), rows: &[(&u32, &Proxy)]) -> rusqlite::Result<()> {
+        let mut store = db.prepare_cached(
             "INSERT OR REPLACE INTO proxies \
              VALUES (:proxy_id, :version, :configured, :added_at, :changed_at)",
-        )?
-        .execute(named_params! {
-            ":proxy_id": key,
-            ":version": sql::position(row.version),
-            ":configured": row.configured.as_ref().map(sql::json).transpose()?,
-            ":added_at": micros(row.added_at),
-            ":changed_at": micros(row.changed_at),
-        })?;
+        )?;
+        for (key, row) in rows {
+            store.execute(named_params! {
+                ":proxy_id": key,
+                ":version": sql::position(row.version),
+                ":configured": row.configured.as_ref().map(sql::json).transpose()?,
+                ":added_at": micros(row.added_at),
+                ":changed_at": micros(row.changed_at),
+            })?;
+        }
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ pub(crate) trait Projection {
     type Key: Clone + Eq + Ord + Hash + Debug;
     /// What is known under a key.
     type Row: Clone + PartialEq + Debug;
-    /// What storing rows needs to remember between rows, such as ids given out before.
+    /// What storing rows needs to remember between them, such as ids given out before.
     type Memo: Default;
 
     /// Whether every event makes a row of its own that never changes again.
@@ -33,18 +33,12 @@ pub(crate) trait Projection {
     /// Reads a row.
     fn load(db: &Connection, key: &Self::Key) -> rusqlite::Result<Option<Self::Row>>;
 
-    /// Writes a row, whether it was there before or not.
+    /// Writes rows, whether they were there before or not.
     fn store(
         db: &Connection,
         memo: &mut Self::Memo,
-        key: &Self::Key,
-        row: &Self::Row,
+        rows: &[(&Self::Key, &Self::Row)],
     ) -> rusqlite::Result<()>;
-
-    /// Writes what depends on all rows of a transaction together.
-    fn settle(_db: &Connection, _memo: &mut Self::Memo) -> rusqlite::Result<()> {
-        Ok(())
-    }
 }
 
 /// The stream's name does not say whose stream it is.
@@ -71,6 +65,8 @@ pub(crate) enum StepError {
 
 /// Rows beyond this are read again when they are needed again.
 const ROWS_KEPT_MAX: usize = if cfg!(test) { 2 } else { 10_000 };
+/// Rows that never change again are written so many at a time.
+const ROWS_APPENDED: usize = if cfg!(test) { 5 } else { 256 };
 
 /// A projection's rows on their way to the file: read once, folded in memory, written once per
 /// transaction however many events touched them.
@@ -78,6 +74,8 @@ pub(crate) struct Table<P: Projection> {
     rows: HashMap<P::Key, Kept<P::Row>>,
     /// The keys of the rows that changed since the last flush.
     changed: Vec<P::Key>,
+    /// Rows that never change again.
+    appended: Vec<(P::Key, P::Row)>,
     memo: P::Memo,
 }
 
@@ -91,6 +89,7 @@ impl<P: Projection> Default for Table<P> {
         Self {
             rows: HashMap::new(),
             changed: Vec::new(),
+            appended: Vec::new(),
             memo: P::Memo::default(),
         }
     }
@@ -103,8 +102,10 @@ impl<P: Projection> Table<P> {
             return Ok(());
         };
         if P::APPENDS {
-            if let Some(row) = P::fold(None, seen) {
-                P::store(db, &mut self.memo, &key, &row)?;
+            self.appended
+                .extend(P::fold(None, seen).map(|row| (key, row)));
+            if self.appended.len() >= ROWS_APPENDED {
+                self.append(db)?;
             }
             return Ok(());
         }
@@ -125,19 +126,32 @@ impl<P: Projection> Table<P> {
     pub fn flush(&mut self, db: &Connection) -> rusqlite::Result<()> {
         // In the order of the keys, which for most tables is the order of the pages.
         self.changed.sort_unstable();
+        let mut changed = Vec::with_capacity(self.changed.len());
+        for key in &self.changed {
+            let row = self.rows.get(key).and_then(|kept| kept.row.as_ref());
+            changed.extend(row.map(|row| (key, row)));
+        }
+        if !changed.is_empty() {
+            P::store(db, &mut self.memo, &changed)?;
+        }
         for key in self.changed.drain(..) {
-            let Some(kept) = self.rows.get_mut(&key) else {
-                continue;
-            };
-            kept.changed = false;
-            if let Some(row) = &kept.row {
-                P::store(db, &mut self.memo, &key, row)?;
+            if let Some(kept) = self.rows.get_mut(&key) {
+                kept.changed = false;
             }
         }
         if self.rows.len() > ROWS_KEPT_MAX {
             self.rows.clear();
         }
-        P::settle(db, &mut self.memo)
+        self.append(db)
+    }
+
+    fn append(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        let rows: Vec<_> = self.appended.iter().map(|(key, row)| (key, row)).collect();
+        if !rows.is_empty() {
+            P::store(db, &mut self.memo, &rows)?;
+        }
+        self.appended.clear();
+        Ok(())
     }
 
     fn kept(&mut self, db: &Connection, key: P::Key) -> rusqlite::Result<&mut Kept<P::Row>> {

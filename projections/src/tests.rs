@@ -1,10 +1,14 @@
 //! What every projection must hold, whatever the log: its table is its fold.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::path::Path;
 
 use domain::entry::{Entry, Identity, Personal};
 use domain::id::EventId;
+use ipnet::IpNet;
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -12,10 +16,11 @@ use crate::model::open_read_only;
 use crate::recorded::{Carry, Seen};
 use crate::table::Projection;
 use crate::{
-    PersonalPart, ReadModel, Recorded, api_keys, clients, events, for_each_projection, grants,
-    logins, operators, providers, proxies,
+    PersonalPart, ReadModel, Recorded, Until, api_keys, clients, compare, events,
+    for_each_projection, grants, logins, operators, providers, proxies, rebuild,
 };
 use clients::Clients;
+use events::{Condition, EventRow, Events, Search, Span, TypeName};
 
 /// An event of every type, from the frozen samples.
 fn samples() -> Vec<Entry> {
@@ -118,6 +123,57 @@ fn rows<P: Projection>(log: &[Recorded]) -> BTreeMap<P::Key, P::Row> {
     rows
 }
 
+/// What the tables and indexes of a file are.
+fn schema(path: &Path) -> Vec<String> {
+    let db = open_read_only(path).expect("the test's own");
+    let sql = "SELECT ifnull(sql, name) FROM sqlite_schema ORDER BY name";
+    let mut schema = db.prepare(sql).expect("the test's own");
+    let rows = schema
+        .query_map([], |row| row.get(0))
+        .expect("the test's own");
+    rows.map(|row| row.expect("the test's own")).collect()
+}
+
+/// A condition that holds of a row, if it has the value: one of each kind.
+fn condition(kind: u8, row: &EventRow) -> Option<Condition> {
+    let net = |ip: IpAddr| crate::sql::ip_range(&IpNet::new(ip, 31).expect("a prefix"));
+    Some(match kind {
+        0 => Condition::Request(row.request_id?),
+        1 => Condition::Grant(row.grant_id()?),
+        2 => Condition::Stream(row.grant_id().is_none().then(|| row.stream.clone())?),
+        3 => Condition::Subject(row.subject?),
+        4 => Condition::Client(row.client_id?),
+        5 => {
+            let (first, last) = net(row.ip?);
+            Condition::Ip(first, last)
+        }
+        6 => Condition::Types(vec![
+            TypeName::Exact(row.name.to_string()),
+            TypeName::Prefix("client".to_owned()),
+        ]),
+        7 => Condition::Types(vec![TypeName::Prefix(row.name.chars().take(5).collect())]),
+        _ => Condition::Proxy(row.proxy_id?),
+    })
+}
+
+fn is_true_of(condition: &Condition, row: &EventRow) -> bool {
+    match condition {
+        Condition::Request(id) => row.request_id == Some(*id),
+        Condition::Grant(id) => row.grant_id() == Some(*id),
+        Condition::Stream(name) => row.stream == *name,
+        Condition::Subject(id) => row.subject == Some(*id),
+        Condition::Client(id) => row.client_id == Some(*id),
+        Condition::Ip(first, last) => row
+            .ip
+            .is_some_and(|ip| (*first..=*last).contains(&crate::sql::ip_key(ip))),
+        Condition::Types(names) => names.iter().any(|name| match name {
+            TypeName::Exact(name) => row.name == *name,
+            TypeName::Prefix(prefix) => row.name.starts_with(prefix),
+        }),
+        Condition::Proxy(id) => row.proxy_id == Some(*id),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
@@ -144,6 +200,69 @@ proptest! {
             };
         }
         for_each_projection!(check);
+    }
+
+    /// Built anew from the whole log, the file has the rows and the indexes that following it left.
+    #[test]
+    fn a_rebuilt_read_model_is_the_one_that_followed(
+        steps in prop::collection::vec(any::<Step>(), 1..60),
+        batch in 1..20_usize,
+    ) {
+        let log = log(&steps);
+        let folder = tempfile::tempdir().expect("the test's own");
+        let followed = folder.path().join("followed.db");
+        let mut model = ReadModel::open(&followed).expect("the test's own");
+        for entries in log.chunks(batch) {
+            model.fold(entries).expect("the test's own");
+        }
+        let source = log.chunks(batch).map(|entries| Ok::<_, Infallible>(entries.to_vec()));
+        let path = folder.path().join("rebuilt.db");
+        let rebuilt = rebuild(&path, source, Until::End, |_| {}).expect("the test's own");
+        rebuilt.place().expect("the test's own");
+        prop_assert_eq!(compare(&followed, &path).expect("the test's own"), None);
+        prop_assert_eq!(schema(&followed), schema(&path));
+    }
+
+    /// In closed segments by their postings, in the open one by walking: what is found is what a
+    /// look at every row finds, whichever row's values are searched for.
+    #[test]
+    fn a_search_finds_every_row_it_is_true_of(
+        steps in prop::collection::vec(any::<Step>(), 1..60),
+        sought in any::<prop::sample::Index>(),
+        kinds in prop::collection::vec(0..9_u8, 0..3),
+        (first, last) in (0..60_u64, 0..60_u64),
+        ascending in any::<bool>(),
+    ) {
+        let log = log(&steps);
+        let folder = tempfile::tempdir().expect("the test's own");
+        let path = folder.path().join("read.db");
+        let mut model = ReadModel::open(&path).expect("the test's own");
+        model.fold(&log).expect("the test's own");
+        let all: Vec<_> = rows::<Events>(&log).into_values().collect();
+        let sought = sought.get(&all);
+        let conditions: Vec<_> = kinds.iter().filter_map(|kind| condition(*kind, sought)).collect();
+        let search = Search {
+            conditions,
+            span: Span { first, last },
+            since: None,
+            until: None,
+            ascending,
+        };
+        let mut found = Vec::new();
+        let db = open_read_only(&path).expect("the test's own");
+        events::search(&db, &search, |row| {
+            found.push(row);
+            ControlFlow::Continue(())
+        }).expect("the test's own");
+        let is_sought = |row: &EventRow| {
+            (first..=last).contains(&row.position)
+                && search.conditions.iter().all(|condition| is_true_of(condition, row))
+        };
+        let mut expected: Vec<_> = all.into_iter().filter(is_sought).collect();
+        if !ascending {
+            expected.reverse();
+        }
+        prop_assert_eq!(found, expected);
     }
 
     /// A batch that begins elsewhere than where the last one ended is refused and changes nothing.

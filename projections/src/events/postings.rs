@@ -1,14 +1,15 @@
 //! Postings: for each closed segment of the log, which of its positions have which value.
 //!
 //! A segment's postings are written together when the segment is full, in key order and at the
-//! end of their table, so that they cost about as much as the rows. The open segment has none;
-//! it is walked. A search reads one posting per condition and segment and intersects them.
+//! end of their table, many values a row: a row per value cost as much as the events themselves.
+//! The open segment has none; it is walked. A search reads one row or two per condition and
+//! segment, and intersects what it finds.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use domain::Timestamp;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use uuid::Uuid;
 
 use super::{EventRow, SELECT, read};
@@ -38,9 +39,12 @@ pub(crate) struct Open {
     types: BTreeMap<Cow<'static, str>, Vec<u16>>,
     streams: BTreeMap<String, Vec<u16>>,
     proxies: BTreeMap<u32, Vec<u16>>,
-    /// The values of 16 bytes: there are about as many as there are events.
-    others: Vec<(Dimension, [u8; 16], u16)>,
+    /// Values of 16 bytes, in the order of the log: there are about as many as there are events.
+    others: [(Dimension, Vec<Posting>); 5],
 }
+
+/// A value, and the offset of a position that has it.
+type Posting = ([u8; 16], u16);
 
 impl Open {
     /// The segment of `position`, with the rows it has so far (that position's included).
@@ -66,7 +70,14 @@ impl Open {
             types: BTreeMap::new(),
             streams: BTreeMap::new(),
             proxies: BTreeMap::new(),
-            others: Vec::new(),
+            others: [
+                Dimension::Grant,
+                Dimension::Client,
+                Dimension::Subject,
+                Dimension::Ip,
+                Dimension::Request,
+            ]
+            .map(|dimension| (dimension, Vec::new())),
         }
     }
 
@@ -87,26 +98,20 @@ impl Open {
         if let Some(proxy) = row.proxy_id {
             self.proxies.entry(proxy.0).or_default().push(offset);
         }
-        match row.grant_id() {
-            Some(grant) => self
-                .others
-                .push((Dimension::Grant, grant.0.into_bytes(), offset)),
-            None => self
-                .streams
-                .entry(row.stream.clone())
-                .or_default()
-                .push(offset),
+        let grant = row.grant_id();
+        if grant.is_none() {
+            let offsets = self.streams.entry(row.stream.clone()).or_default();
+            offsets.push(offset);
         }
         let others = [
-            (Dimension::Client, row.client_id.map(|id| id.0.into_bytes())),
-            (Dimension::Subject, row.subject.map(|id| id.0.into_bytes())),
-            (Dimension::Ip, row.ip.map(ip_key)),
-            (Dimension::Request, row.request_id.map(Uuid::into_bytes)),
+            grant.map(|id| id.0.into_bytes()),
+            row.client_id.map(|id| id.0.into_bytes()),
+            row.subject.map(|id| id.0.into_bytes()),
+            row.ip.map(ip_key),
+            row.request_id.map(Uuid::into_bytes),
         ];
-        for (dimension, value) in others {
-            if let Some(value) = value {
-                self.others.push((dimension, value, offset));
-            }
+        for ((_, postings), value) in self.others.iter_mut().zip(others) {
+            postings.extend(value.map(|value| (value, offset)));
         }
     }
 
@@ -124,45 +129,85 @@ impl Open {
     /// Writes the postings of a full segment.
     pub fn close(mut self, db: &Connection) -> rusqlite::Result<()> {
         self.note(db)?;
-        let mut insert = db.prepare_cached("INSERT INTO postings VALUES (?, ?, ?, ?)")?;
-        let segment = position(self.segment);
-        let mut bytes = Vec::new();
-        let mut put =
-            |dimension: Dimension, value: &[u8], offsets: &mut dyn Iterator<Item = u16>| {
-                bytes.clear();
-                offsets.for_each(|offset| bytes.extend_from_slice(&offset.to_le_bytes()));
-                insert.execute((segment, dimension as u8, value, &bytes))
-            };
+        let mut rows = Rows::new(db, self.segment)?;
         for (value, offsets) in &self.types {
-            put(
-                Dimension::Type,
-                value.as_bytes(),
-                &mut offsets.iter().copied(),
-            )?;
+            rows.put(Dimension::Type, value.as_bytes(), offsets.iter().copied())?;
         }
         for (value, offsets) in &self.streams {
-            put(
-                Dimension::Stream,
-                value.as_bytes(),
-                &mut offsets.iter().copied(),
-            )?;
+            rows.put(Dimension::Stream, value.as_bytes(), offsets.iter().copied())?;
         }
         for (value, offsets) in &self.proxies {
-            put(
-                Dimension::Proxy,
-                &value.to_be_bytes(),
-                &mut offsets.iter().copied(),
-            )?;
+            let value = value.to_be_bytes();
+            rows.put(Dimension::Proxy, &value, offsets.iter().copied())?;
         }
-        self.others.sort_unstable();
-        for same in self.others.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
-            if let Some((dimension, value, _)) = same.first() {
-                put(
-                    *dimension,
-                    value,
-                    &mut same.iter().map(|(_, _, offset)| *offset),
-                )?;
+        for (dimension, postings) in &mut self.others {
+            // as numbers, which is the same order and compares faster
+            postings.sort_unstable_by_key(|(value, offset)| (u128::from_be_bytes(*value), *offset));
+            for same in postings.chunk_by(|a, b| a.0 == b.0) {
+                if let Some((value, _)) = same.first() {
+                    let offsets = same.iter().map(|(_, offset)| *offset);
+                    rows.put(*dimension, value, offsets)?;
+                }
             }
+        }
+        rows.write()
+    }
+}
+
+/// A row is closed when it has reached this length: with more it would not fit into its page.
+const ROW: usize = if cfg!(test) { 64 } else { 880 };
+
+/// The rows of a segment's postings on their way to the table. A row holds, from its first value on
+/// and for each value: its length and the number of its offsets (two bytes each), it, and them.
+struct Rows<'a> {
+    insert: CachedStatement<'a>,
+    segment: u64,
+    dimension: Dimension,
+    first: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(db: &'a Connection, segment: u64) -> rusqlite::Result<Self> {
+        Ok(Self {
+            insert: db.prepare_cached("INSERT INTO postings VALUES (?, ?, ?, ?)")?,
+            segment,
+            dimension: Dimension::Type,
+            first: Vec::new(),
+            bytes: Vec::new(),
+        })
+    }
+
+    /// Takes the next value of a dimension, in order.
+    fn put(
+        &mut self,
+        dimension: Dimension,
+        value: &[u8],
+        offsets: impl ExactSizeIterator<Item = u16>,
+    ) -> rusqlite::Result<()> {
+        if dimension != self.dimension || self.bytes.len() >= ROW {
+            self.write()?;
+        }
+        if self.bytes.is_empty() {
+            self.dimension = dimension;
+            self.first.clear();
+            self.first.extend_from_slice(value);
+        }
+        // a stream's name is shorter, and a segment has no more positions
+        for number in [value.len() as u16, offsets.len() as u16] {
+            self.bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        self.bytes.extend_from_slice(value);
+        self.bytes.extend(offsets.flat_map(u16::to_le_bytes));
+        Ok(())
+    }
+
+    fn write(&mut self) -> rusqlite::Result<()> {
+        if !self.bytes.is_empty() {
+            let key = (position(self.segment), self.dimension as u8);
+            self.insert
+                .execute((key.0, key.1, &self.first, &self.bytes))?;
+            self.bytes.clear();
         }
         Ok(())
     }
@@ -180,18 +225,31 @@ pub(crate) fn offsets(
     let mut found: Vec<u16> = Vec::new();
     let mut rows = statement.query(key)?;
     while let Some(row) = rows.next()? {
-        let bytes = row.get_ref(0)?.as_blob()?;
-        found.extend(
-            bytes
-                .chunks_exact(2)
-                .map(|pair| u16::from_le_bytes([pair[0], pair[1]])),
-        );
+        let mut rest = row.get_ref(0)?.as_blob()?;
+        while let Some((value, offsets, behind)) = posting(rest) {
+            if (first..=last).contains(&value) {
+                let offsets = offsets.chunks_exact(2);
+                found.extend(offsets.map(|pair| u16::from_le_bytes([pair[0], pair[1]])));
+            }
+            rest = behind;
+        }
     }
     Ok(found)
 }
 
-pub(crate) const POSTINGS: &str =
-    "SELECT offsets FROM postings WHERE segment = ? AND dimension = ? AND value BETWEEN ? AND ?";
+/// The first value in a row, its offsets, and what follows.
+fn posting(row: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let (length, rest) = row.split_first_chunk()?;
+    let (count, rest) = rest.split_first_chunk()?;
+    let (value, rest) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
+    let (offsets, behind) = rest.split_at_checked(2 * usize::from(u16::from_le_bytes(*count)))?;
+    Some((value, offsets, behind))
+}
+
+/// The rows that values between two may be in: the last that begins at or before the first of them, and on.
+pub(crate) const POSTINGS: &str = "SELECT postings FROM postings WHERE segment = ?1 AND dimension = ?2 \
+     AND first BETWEEN ifnull((SELECT max(first) FROM postings WHERE segment = ?1 AND dimension = ?2 \
+     AND first <= ?3), ?3) AND ?4";
 
 /// The first position that has no postings yet.
 pub(crate) fn open_from(db: &Connection) -> rusqlite::Result<u64> {
