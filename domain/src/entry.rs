@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 
+use serde::de::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -210,7 +211,9 @@ impl Entry {
     /// # Errors
     /// If the bytes are no entry, or hold an event that this program does not know.
     pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
-        let reading: Reading<'_> = serde_json::from_slice(bytes)?;
+        // Checked once; from a slice each string would be checked by itself.
+        let text = std::str::from_utf8(bytes).map_err(serde_json::Error::custom)?;
+        let reading: Reading<'_> = serde_json::from_str(text)?;
         Ok(Self {
             event: Event::decode(reading.name, reading.schema, reading.data.get())?,
             envelope: Envelope {

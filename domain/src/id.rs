@@ -67,11 +67,8 @@ macro_rules! uuid_id {
         impl FromStr for $name {
             type Err = InvalidId;
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                text.strip_prefix($prefix)
-                    .filter(|hex| {
-                        hex.len() == 32 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-                    })
-                    .and_then(|hex| Uuid::try_parse(hex).ok())
+                let hex = text.strip_prefix($prefix);
+                hex.and_then(uuid_of)
                     .map(Self)
                     .ok_or(InvalidId { expected: $expected })
             }
@@ -85,12 +82,40 @@ macro_rules! uuid_id {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                crate::text::deserialize(deserializer, $expected, str::parse)
             }
         }
     };
 }
+
+/// A UUID from its 32 lower-case hexadecimal digits. The `uuid` crate would accept other forms, too.
+fn uuid_of(hex: &str) -> Option<Uuid> {
+    let (pairs, []) = hex.as_bytes().as_chunks() else {
+        return None;
+    };
+    let mut bytes = [0; 16];
+    if pairs.len() != bytes.len() {
+        return None;
+    }
+    let mut wrong = 0;
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        let (high, low) = (VALUES[usize::from(*high)], VALUES[usize::from(*low)]);
+        *byte = (high << 4) | (low & 0x0f);
+        wrong |= high | low;
+    }
+    (wrong < 16).then(|| Uuid::from_bytes(bytes))
+}
+
+/// What each character is worth as a lower-case hexadecimal digit; no digit: 255.
+const VALUES: [u8; 256] = {
+    let mut values = [u8::MAX; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
 
 number_id! {
     /// An upstream provider: 1, 2, 3, …

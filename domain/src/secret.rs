@@ -38,13 +38,13 @@ impl Serialize for SecretHash {
 
 impl<'de> Deserialize<'de> for SecretHash {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text.as_bytes())
-            .map_err(serde::de::Error::custom)?;
-        let hash = bytes
-            .try_into()
-            .map_err(|_| serde::de::Error::custom("expected 32 bytes"))?;
-        Ok(Self(hash))
+        let expected = "32 bytes as base64url";
+        crate::text::deserialize(deserializer, expected, |text| {
+            let mut hash = [0; 32];
+            match URL_SAFE_NO_PAD.decode_slice(text, &mut hash) {
+                Ok(length) if length == hash.len() => Ok(Self(hash)),
+                Ok(_) | Err(_) => Err(expected),
+            }
+        })
     }
 }

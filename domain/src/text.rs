@@ -1,4 +1,8 @@
-//! Text that strangers write and people read.
+//! Text that strangers write and people read, and values that are written as text.
+
+use std::fmt;
+
+use serde::de::{Deserializer, Error, Visitor};
 
 /// Characters that change how the text around them looks, or that nobody sees.
 pub(crate) fn is_deceptive(c: char) -> bool {
@@ -19,3 +23,28 @@ pub(crate) fn is_name(text: &str) -> bool {
 
 /// The longest name, in Unicode scalar values.
 pub(crate) const NAME_CHARS_MAX: usize = 200;
+
+/// Reads a value from its text in place: `String` and `Cow` would copy the text first.
+pub(crate) fn deserialize<'de, D, T, E>(
+    deserializer: D,
+    expected: &'static str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    E: fmt::Display,
+{
+    struct Text<F>(&'static str, F);
+    impl<T, E: fmt::Display, F: FnOnce(&str) -> Result<T, E>> Visitor<'_> for Text<F> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<R: Error>(self, text: &str) -> Result<T, R> {
+            (self.1)(text).map_err(R::custom)
+        }
+    }
+    deserializer.deserialize_str(Text(expected, parse))
+}

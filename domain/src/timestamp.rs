@@ -4,10 +4,7 @@
 //! where there is none, with three or six digits otherwise. A refresh writes three of them and folding it reads them back,
 //! which took a tenth of the time of both.
 
-use std::fmt;
-
 use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Timelike};
-use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Timestamp;
@@ -26,20 +23,9 @@ pub(crate) fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Timestamp, D::Error> {
-    struct Text;
-    impl Visitor<'_> for Text {
-        type Value = Timestamp;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an instant, RFC 3339")
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<Timestamp, E> {
-            let slow = || text.parse().map_err(E::custom);
-            read(text.as_bytes()).map_or_else(slow, Ok)
-        }
-    }
-    deserializer.deserialize_str(Text)
+    crate::text::deserialize(deserializer, "an instant, RFC 3339", |text| {
+        read(text.as_bytes()).map_or_else(|| text.parse(), Ok)
+    })
 }
 
 /// The same for instants that may be absent.

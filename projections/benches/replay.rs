@@ -20,17 +20,22 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use uuid::Uuid;
 
+/// That of the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let entries = std::env::args()
         .find_map(|argument| argument.parse().ok())
         .unwrap_or(1_000_000);
     let folder = tempfile::tempdir().expect("a folder");
     let log = folder.path().join("log");
+    let started = Instant::now();
     write_log(
         &mut BufWriter::new(File::create(&log).expect("a log")),
         entries,
     );
-    report("generated", entries, Instant::now());
+    report("generated", entries, started);
     let bytes = std::fs::metadata(&log).expect("a log").len();
     eprintln!("{entries} entries, {} bytes each", bytes / entries);
 
@@ -51,8 +56,6 @@ fn main() {
 
 fn report(what: &str, entries: u64, started: Instant) {
     let s = started.elapsed().as_secs_f64();
-    let cpu = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    eprintln!("cpu of this thread so far {cpu}");
     eprintln!(
         "{what}: {:.0} thousand entries/s ({s:.2} s)",
         entries as f64 / s / 1e3

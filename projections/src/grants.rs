@@ -168,7 +168,8 @@ pub(crate) struct Grants;
 
 impl Projection for Grants {
     type Key = GrantId;
-    type Row = Grant;
+    /// On the heap: nearly every event of the log moves it in and out of its table.
+    type Row = Box<Grant>;
     type Memo = ();
 
     fn key(seen: &Seen<'_>) -> Result<Option<GrantId>, BadStream> {
@@ -185,13 +186,13 @@ impl Projection for Grants {
         }
     }
 
-    fn fold(row: Option<Grant>, seen: &Seen<'_>) -> Option<Grant> {
+    fn fold(row: Option<Box<Grant>>, seen: &Seen<'_>) -> Option<Box<Grant>> {
         let Event::Grant(event) = seen.event() else {
             return row;
         };
         let Some(mut row) = row else {
             return match event {
-                grant::Event::LoginSucceeded(login) => begun(login, seen),
+                grant::Event::LoginSucceeded(login) => begun(login, seen).map(Box::new),
                 grant::Event::LoginFailed(_)
                 | grant::Event::ConsentDenied(_)
                 | grant::Event::CodeIssued(_)
@@ -210,13 +211,17 @@ impl Projection for Grants {
         Some(row)
     }
 
-    fn load(db: &Connection, key: &GrantId) -> rusqlite::Result<Option<Grant>> {
+    fn load(db: &Connection, key: &GrantId) -> rusqlite::Result<Option<Box<Grant>>> {
         db.prepare_cached("SELECT * FROM grants WHERE grant_id = ?")?
-            .query_row([key.to_string()], read)
+            .query_row([key.to_string()], |row| read(row).map(Box::new))
             .optional()
     }
 
-    fn store(db: &Connection, (): &mut (), rows: &[(&GrantId, &Grant)]) -> rusqlite::Result<()> {
+    fn store(
+        db: &Connection,
+        (): &mut (),
+        rows: &[(&GrantId, &Box<Grant>)],
+    ) -> rusqlite::Result<()> {
         let mut change = db.prepare_cached(CHANGE)?;
         for (_, row) in rows {
             // Nearly always the row is there: a refresh writes what it can change, and not the rest again.

@@ -297,14 +297,14 @@ impl Serialize for RefreshSalt {
 
 impl<'de> Deserialize<'de> for RefreshSalt {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text.as_bytes())
-            .map_err(serde::de::Error::custom)?;
-        let salt = bytes
-            .try_into()
-            .map_err(|_| serde::de::Error::custom("expected 16 bytes"))?;
-        Ok(Self(salt))
+        let expected = "16 bytes as base64url";
+        crate::text::deserialize(deserializer, expected, |text| {
+            let mut salt = [0; 16];
+            match URL_SAFE_NO_PAD.decode_slice(text, &mut salt) {
+                Ok(length) if length == salt.len() => Ok(Self(salt)),
+                Ok(_) | Err(_) => Err(expected),
+            }
+        })
     }
 }
 

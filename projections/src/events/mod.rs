@@ -89,7 +89,12 @@ pub(crate) struct Memo {
     sources: Sources,
 }
 
-type Sources = HashMap<Circumstances, i64>;
+/// The ids of sources, by address and agent.
+#[derive(Default)]
+struct Sources {
+    ids: HashMap<Option<IpAddr>, HashMap<Option<String>, i64>>,
+    known: usize,
+}
 
 /// Sources beyond this are looked up again when they are needed again.
 const SOURCES_KEPT_MAX: usize = if cfg!(test) { 2 } else { 65_536 };
@@ -212,15 +217,12 @@ fn read(row: &Row<'_>) -> rusqlite::Result<EventRow> {
 }
 
 /// The id of a pair of address and agent.
-fn source(db: &Connection, known: &mut Sources, row: &EventRow) -> rusqlite::Result<Option<i64>> {
+fn source(db: &Connection, sources: &mut Sources, row: &EventRow) -> rusqlite::Result<Option<i64>> {
     if row.ip.is_none() && row.user_agent.is_none() {
         return Ok(None);
     }
-    let circumstances = Circumstances {
-        ip: row.ip,
-        user_agent: row.user_agent.clone(),
-    };
-    if let Some(id) = known.get(&circumstances) {
+    let at_address = sources.ids.get(&row.ip);
+    if let Some(id) = at_address.and_then(|agents| agents.get(&row.user_agent)) {
         return Ok(Some(*id));
     }
     let key = row.ip.map(sql::ip_key);
@@ -234,10 +236,12 @@ fn source(db: &Connection, known: &mut Sources, row: &EventRow) -> rusqlite::Res
             .prepare_cached("INSERT INTO sources (address, ip, user_agent) VALUES (?, ?, ?)")?
             .insert((row.ip.map(|ip| ip.to_string()), key, &row.user_agent))?,
     };
-    if known.len() >= SOURCES_KEPT_MAX {
-        known.clear();
+    if sources.known >= SOURCES_KEPT_MAX {
+        *sources = Sources::default();
     }
-    known.insert(circumstances, id);
+    sources.known += 1;
+    let agents = sources.ids.entry(row.ip).or_default();
+    agents.insert(row.user_agent.clone(), id);
     Ok(Some(id))
 }
 
