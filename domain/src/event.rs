@@ -49,7 +49,6 @@ pub enum DecodeError {
 macro_rules! events {
     ($( $kind:ident($module:ident) { $( $variant:ident = $name:literal @ $schema:literal, )* } )*) => {
         /// Anything that can have happened.
-        #[expect(clippy::large_enum_variant, reason = "grants, by far the most, are large")]
         #[derive(Clone, Debug, PartialEq)]
         pub enum Event {
             $(

@@ -98,9 +98,9 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// It became known.
-    Added(Configured),
+    Added(Box<Configured>),
     /// Its settings or its secret changed.
-    Changed(Configured),
+    Changed(Box<Configured>),
     /// It was taken away.
     Removed(Removed),
 }
@@ -177,10 +177,11 @@ impl Aggregate for Provider {
                 Self::Absent,
             ) => {
                 settings.check()?;
-                Ok(vec![Event::Added(Configured {
+                let configured = Configured {
                     settings,
                     secret_version,
-                })])
+                };
+                Ok(vec![Event::Added(Box::new(configured))])
             }
             (Command::Add { .. }, Self::Present(_) | Self::Removed) => Err(Rule::Exists.into()),
             (
@@ -198,7 +199,7 @@ impl Aggregate for Provider {
                 Ok(if next == **current {
                     Vec::new()
                 } else {
-                    vec![Event::Changed(next)]
+                    vec![Event::Changed(Box::new(next))]
                 })
             }
             (Command::Remove { in_use: true }, Self::Present(_)) => Err(Rule::InUse.into()),
@@ -214,7 +215,7 @@ impl Aggregate for Provider {
     fn evolve(self, fact: Fact<'_, Event>) -> Self {
         match fact.event {
             Event::Added(configured) | Event::Changed(configured) => {
-                Self::Present(Box::new(configured.clone()))
+                Self::Present(configured.clone())
             }
             Event::Removed(_) => Self::Removed,
         }

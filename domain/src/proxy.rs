@@ -168,9 +168,9 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// It became known.
-    Added(Configured),
+    Added(Box<Configured>),
     /// Its terms changed.
-    Changed(Configured),
+    Changed(Box<Configured>),
     /// It was taken away.
     Removed(Removed),
 }
@@ -265,11 +265,10 @@ impl Aggregate for Proxy {
                     provider_is_known,
                 },
                 Self::Absent,
-            ) => Ok(vec![Event::Added(configured(
-                *settings,
-                private_version,
-                provider_is_known,
-            )?)]),
+            ) => {
+                let configured = configured(*settings, private_version, provider_is_known)?;
+                Ok(vec![Event::Added(Box::new(configured))])
+            }
             (Command::Add { .. }, Self::Present(_) | Self::Removed) => Err(Rule::Exists.into()),
             (
                 Command::Change {
@@ -283,7 +282,7 @@ impl Aggregate for Proxy {
                 Ok(if next == **current {
                     Vec::new()
                 } else {
-                    vec![Event::Changed(next)]
+                    vec![Event::Changed(Box::new(next))]
                 })
             }
             (Command::Remove, Self::Present(_)) => Ok(vec![Event::Removed(Removed {})]),
@@ -296,7 +295,7 @@ impl Aggregate for Proxy {
     fn evolve(self, fact: Fact<'_, Event>) -> Self {
         match fact.event {
             Event::Added(configured) | Event::Changed(configured) => {
-                Self::Present(Box::new(configured.clone()))
+                Self::Present(configured.clone())
             }
             Event::Removed(_) => Self::Removed,
         }

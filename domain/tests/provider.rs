@@ -47,8 +47,8 @@ fn a_number_is_given_out_once() {
     let idp = configured("idp", 1);
     given::<Provider>(&[])
         .when(add(idp.clone()))
-        .then(&[Event::Added(idp.clone())]);
-    let history = [Event::Added(idp.clone()), removed()];
+        .then(&[Event::Added(Box::new(idp.clone()))]);
+    let history = [Event::Added(Box::new(idp.clone())), removed()];
     given::<Provider>(&history[..1])
         .when(add(idp.clone()))
         .then_refused(Rule::Exists);
@@ -59,14 +59,14 @@ fn a_number_is_given_out_once() {
 
 #[test]
 fn only_a_difference_is_a_change() {
-    let history = [Event::Added(configured("idp", 1))];
+    let history = [Event::Added(Box::new(configured("idp", 1)))];
     given::<Provider>(&history)
         .when(change(configured("idp", 1)))
         .then(&[]);
     for next in [configured("other", 1), configured("idp", 2)] {
         given::<Provider>(&history)
             .when(change(next.clone()))
-            .then(&[Event::Changed(next)]);
+            .then(&[Event::Changed(Box::new(next))]);
     }
 }
 
@@ -76,7 +76,7 @@ fn a_provider_has_a_name_and_a_client_id_that_show() {
         let unnamed = configured(text, 1);
         let mut unknown = configured("idp", 1);
         text.clone_into(&mut unknown.settings.client_id);
-        let history = [Event::Added(configured("idp", 1))];
+        let history = [Event::Added(Box::new(configured("idp", 1)))];
         for (bad, rule) in [(unnamed, Rule::Name), (unknown, Rule::ClientId)] {
             given::<Provider>(&[])
                 .when(add(bad.clone()))
@@ -90,7 +90,7 @@ fn a_provider_has_a_name_and_a_client_id_that_show() {
 
 #[test]
 fn what_is_gone_cannot_be_changed_or_removed() {
-    let history = [Event::Added(configured("idp", 1)), removed()];
+    let history = [Event::Added(Box::new(configured("idp", 1))), removed()];
     given::<Provider>(&history[..1])
         .when(Command::Remove { in_use: false })
         .then(&[removed()]);
@@ -123,8 +123,8 @@ fn absent_settings_are_absent_on_the_wire() {
 proptest! {
     #[test]
     fn any_order_of_events_folds(history in prop::collection::vec(prop::sample::select(vec![
-        Event::Added(configured("idp", 1)),
-        Event::Changed(configured("other", 2)),
+        Event::Added(Box::new(configured("idp", 1))),
+        Event::Changed(Box::new(configured("other", 2))),
         removed(),
     ]), 0..8)) {
         let state = after::<Provider>(&history);

@@ -56,7 +56,7 @@ impl Projection for Providers {
             version: seen.recorded.entry.envelope.version,
             configured: match event {
                 provider::Event::Added(configured) | provider::Event::Changed(configured) => {
-                    Some(configured.clone())
+                    Some(configured.as_ref().clone())
                 }
                 provider::Event::Removed(_) => None,
             },

@@ -54,7 +54,7 @@ impl Projection for Proxies {
             version: seen.recorded.entry.envelope.version,
             configured: match event {
                 proxy::Event::Added(configured) | proxy::Event::Changed(configured) => {
-                    Some(configured.clone())
+                    Some(configured.as_ref().clone())
                 }
                 proxy::Event::Removed(_) => None,
             },

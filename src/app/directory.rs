@@ -160,7 +160,9 @@ impl Directory {
                 known.last_proxy = known.last_proxy.max(id.0);
                 match event {
                     proxy::Event::Added(configured) | proxy::Event::Changed(configured) => {
-                        known.proxies.insert(id, Arc::new(configured.clone()));
+                        known
+                            .proxies
+                            .insert(id, Arc::new(configured.as_ref().clone()));
                     }
                     proxy::Event::Removed(_) => {
                         known.proxies.remove(&id);
@@ -181,7 +183,9 @@ impl Directory {
                 known.last_provider = known.last_provider.max(id.0);
                 match event {
                     provider::Event::Added(configured) | provider::Event::Changed(configured) => {
-                        known.providers.insert(id, Arc::new(configured.clone()));
+                        known
+                            .providers
+                            .insert(id, Arc::new(configured.as_ref().clone()));
                     }
                     provider::Event::Removed(_) => {
                         known.providers.remove(&id);

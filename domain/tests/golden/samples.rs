@@ -82,8 +82,8 @@ fn configuration() -> Vec<(Envelope, Event)> {
         let (actor, correlation) = (Actor::Operator(OPERATOR), Correlation::default());
         sample(stream.to_owned(), version, actor, correlation, event)
     };
-    let provider = provider_configured();
-    let proxy = proxy_configured();
+    let provider = Box::new(provider_configured());
+    let proxy = Box::new(proxy_configured());
     vec![
         by_operator(
             "provider-1",

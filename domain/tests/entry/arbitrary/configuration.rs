@@ -45,8 +45,11 @@ pub fn provider_events() -> Vec<BoxedStrategy<Event>> {
         )
         .boxed();
     vec![
-        events(configured.clone(), provider::Event::Added),
-        events(configured, provider::Event::Changed),
+        events(
+            configured.clone().prop_map(Box::new),
+            provider::Event::Added,
+        ),
+        events(configured.prop_map(Box::new), provider::Event::Changed),
         events(Just(Removed {}), provider::Event::Removed),
     ]
 }
@@ -94,8 +97,8 @@ pub fn proxy_events() -> Vec<BoxedStrategy<Event>> {
         )
         .boxed();
     vec![
-        events(configured.clone(), proxy::Event::Added),
-        events(configured, proxy::Event::Changed),
+        events(configured.clone().prop_map(Box::new), proxy::Event::Added),
+        events(configured.prop_map(Box::new), proxy::Event::Changed),
         events(Just(Removed {}), proxy::Event::Removed),
     ]
 }
