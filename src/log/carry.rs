@@ -83,7 +83,9 @@ fn write(to: &mut impl Backend, expected: u64, rows: &[Row<'_>]) -> Result<(), S
     }
     to.insert(rows)?;
     to.commit().map_err(|error| match error {
-        CommitError::NotWritten(why) | CommitError::Unknown(why) => why,
+        CommitError::NotBegun(why) | CommitError::NotWritten(why) | CommitError::Unknown(why) => {
+            why
+        }
     })
 }
 

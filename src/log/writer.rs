@@ -40,8 +40,7 @@ const RACES: u32 = 10;
 /// next call is [`settle`](Self::settle). No call may panic, and after any failure a later call must find its own way back
 /// (reconnect, reopen).
 pub trait Backend: Send + 'static {
-    /// Whether asking costs so much that it is worth guessing: [`append_in_one_step`](Self::append_in_one_step) is tried first
-    /// then.
+    /// Whether asking costs so much that [`append_in_one_step`](Self::append_in_one_step), on a guess, is worth a try.
     fn is_far(&self) -> bool {
         false
     }
@@ -63,8 +62,7 @@ pub trait Backend: Send + 'static {
     }
 
     /// Begins a transaction, takes the head row so that nobody else gets positions until it ends, and returns how many
-    /// entries there are. `streams` are those that [`versions`](Self::versions) will ask for, which a store that is far away
-    /// may answer along with this.
+    /// entries there are. [`versions`](Self::versions) will ask for `streams`; a far store may answer that along with this.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -121,6 +119,8 @@ pub struct Row<'a> {
 /// How a commit failed.
 #[derive(Debug, Clone)]
 pub enum CommitError {
+    /// It did not begin; nothing that was to be written is at fault.
+    NotBegun(StoreError),
     /// It did not happen and will not.
     NotWritten(StoreError),
     /// It may have happened, or may yet come to light.
@@ -289,19 +289,15 @@ impl<B: Backend> Writer<B> {
         }
         let rows = rows(batch, &decisions);
         let count = rows.len() as u64;
-        match self.backend.append_in_one_step(known, &expected, &rows) {
-            Ok(None) => None,
-            Ok(Some(head)) => {
+        let stepped = self.backend.append_in_one_step(known, &expected, &rows);
+        Some(match stepped.transpose()? {
+            Ok(head) => {
                 count_transaction();
                 move_by(&mut decisions, head);
-                Some(Written::Done(decisions, head + count))
+                Written::Done(decisions, head + count)
             }
-            Err(CommitError::NotWritten(why)) => Some(Written::Failed(why)),
-            Err(CommitError::Unknown(why)) => {
-                let place = Place::Behind(known);
-                Some(Written::InDoubt(Doubt { decisions, place }, why))
-            }
-        }
+            Err(error) => not_done(error, decisions, Place::Behind(known)),
+        })
     }
 
     fn begin(&mut self, streams: &[&str]) -> Result<u64, StoreError> {
@@ -333,11 +329,7 @@ impl<B: Backend> Writer<B> {
                 count_transaction();
                 Written::Done(decisions, last.position + 1)
             }
-            Err(CommitError::NotWritten(why)) => Written::Failed(why),
-            Err(CommitError::Unknown(why)) => {
-                let place = Place::Decided;
-                Written::InDoubt(Doubt { decisions, place }, why)
-            }
+            Err(error) => not_done(error, decisions, Place::Decided),
         }
     }
 
@@ -442,6 +434,14 @@ impl<B: Backend> Drop for Writer<B> {
         self.queue.close();
         let closed = StoreError::new("the log is closed");
         self.queue.refuse_for(Duration::ZERO, &closed);
+    }
+}
+
+fn not_done(error: CommitError, decisions: Vec<Decision>, place: Place) -> Written {
+    match error {
+        CommitError::NotBegun(why) => Written::NotBegun(why),
+        CommitError::NotWritten(why) => Written::Failed(why),
+        CommitError::Unknown(why) => Written::InDoubt(Doubt { decisions, place }, why),
     }
 }
 

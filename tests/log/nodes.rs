@@ -144,6 +144,26 @@ async fn a_node_that_stops_with_the_row_in_its_hands_holds_the_others_up_for_sec
     );
 }
 
+/// Nobody's append is at fault then, so that none gets a wait of its own.
+#[tokio::test]
+async fn a_row_that_is_not_let_go_is_waited_for_once() {
+    let database = Database::create();
+    let log = Log::open_postgres(&database.url(), MIGRATE).unwrap();
+    database.run(
+        "CREATE SEQUENCE public.waits;
+         CREATE FUNCTION public.held() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           PERFORM nextval('public.waits');
+           RAISE EXCEPTION 'held' USING ERRCODE = 'lock_not_available';
+         END $$;
+         CREATE TRIGGER held BEFORE INSERT ON grantlog_log.entries EXECUTE FUNCTION public.held()",
+    );
+    let appends = (0..8).map(|n| append(&format!("s{n}"), 0, &["e"]));
+    for answer in log.append_batch(appends.collect()).await {
+        assert!(matches!(answer, Err(AppendError::Unavailable(_))));
+    }
+    assert_eq!(database.run("SELECT last_value FROM public.waits"), "1");
+}
+
 /// Engines that abort where PostgreSQL waits; in one call, and in two trips where the server's default is an isolation that
 /// the call does not take.
 #[tokio::test]

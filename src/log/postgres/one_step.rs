@@ -68,6 +68,10 @@ pub(super) async fn append(
     match within::<_, Error>(answer).await {
         Err(error) if is_unsupported(&error) => Ok(Step::Unsupported),
         Err(error) if is_for_the_other_way(&error) => Ok(Step::Otherwise),
+        // Somebody holds the row: waiting again for each half of the batch would not help any.
+        Err(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => {
+            Err(CommitError::NotBegun(error.into()))
+        }
         answered => answered.map_err(uncommitted),
     }
 }
