@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 
 use projections::{PersonalPart, ReadModel, Recorded};
 
-use crate::log::StoredEntry;
+use crate::log::{Log, StoredEntry};
 use crate::vault::{Opened, Vault};
 
 use super::App;
@@ -157,8 +157,9 @@ pub fn decode(vault: &Vault, stored: &StoredEntry) -> Result<Recorded, Unreadabl
 pub fn follow(app: &App, mut read_model: ReadModel, runtime: &Handle, stop: &AtomicBool) {
     let progress = &app.progress;
     let mut folding_from = Instant::now();
+    let mut unreached = None;
     while !stop.load(Ordering::Acquire) {
-        let heard = Instant::now() - app.log.silent_for();
+        let look = *unreached.get_or_insert_with(|| Look::at(&app.log));
         let may_fold = Instant::now() >= folding_from;
         match step(app, &mut read_model, may_fold) {
             Ok(folded) => {
@@ -185,10 +186,13 @@ pub fn follow(app: &App, mut read_model: ReadModel, runtime: &Handle, stop: &Ato
             }
         }
         let caught_up = progress.memory();
+        if caught_up >= look.head {
+            progress.memory_is_current_since(look.heard);
+            unreached = None;
+        }
         if caught_up < app.log.head() {
             continue;
         }
-        progress.memory_is_current_since(heard);
         if may_fold && read_model.position() < caught_up {
             continue;
         }
@@ -198,6 +202,22 @@ pub fn follow(app: &App, mut read_model: ReadModel, runtime: &Handle, stop: &Ato
         });
     }
     read_model.close();
+}
+
+/// Where the log ended, as far as the store had told by some instant. A busy node never is where the log ends when it looks,
+/// but soon where it ended.
+#[derive(Clone, Copy)]
+struct Look {
+    heard: Instant,
+    head: u64,
+}
+
+impl Look {
+    fn at(log: &Log) -> Self {
+        let heard = Instant::now() - log.silent_for();
+        let head = log.head();
+        Self { heard, head }
+    }
 }
 
 fn rest_after(folded: usize) -> Duration {

@@ -7,6 +7,7 @@
 #[path = "../support/fake_provider.rs"]
 mod fake_provider;
 
+mod busy;
 mod clocks;
 mod commits;
 mod crashes;
