@@ -225,15 +225,16 @@ fn rest_after(folded: usize) -> Duration {
     (REST_PER_EVENT * events as u32).min(REST_MAX)
 }
 
-/// Takes the next entries into memory and, if it may, folds them; or lets read models that are
-/// behind come closer while there is nothing new. Returns how many it folded.
+/// Takes the next entries into memory and, if it may and they are not many, folds them; or lets
+/// read models that are behind come closer while there is nothing new. Returns how many it folded.
 fn step(
     app: &App,
     read_model: &mut ReadModel,
     may_fold: bool,
 ) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
     let (memory, folded) = (app.progress.memory(), read_model.position());
-    if memory < app.log.head() && (folded < memory || !may_fold) {
+    let unknown = app.log.head().saturating_sub(memory);
+    if unknown > 0 && (folded < memory || !may_fold || unknown > BATCH as u64) {
         for stored in app.log.read_after_blocking(memory, BATCH)? {
             let entry = Entry::decode(&stored.entry)?;
             app.follow(&entry);
