@@ -310,11 +310,10 @@ impl Log {
     /// # Errors
     /// See [`ReadError`].
     pub async fn current_head(&self) -> Result<u64, ReadError> {
-        let Some(head) = self.0.readers.shared_head().await? else {
-            return Ok(self.head());
-        };
-        self.knows(head);
-        Ok(head)
+        if let Some(follower) = &self.0.follower {
+            Box::pin(follower.look()).await?;
+        }
+        Ok(self.head())
     }
 
     /// Whether the last write to the store succeeded, appends are expected to, and the store has been heard lately; false for

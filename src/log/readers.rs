@@ -38,14 +38,6 @@ impl Readers {
         }
     }
 
-    /// The head of a store that others append to, too.
-    pub(super) async fn shared_head(&self) -> Result<Option<u64>, ReadError> {
-        match self {
-            Self::Sqlite(_) => Ok(None),
-            Self::Postgres(readers) => Ok(Some(Box::pin(readers.head()).await?)),
-        }
-    }
-
     pub(super) async fn read_stream(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
         match self {
             Self::Sqlite(readers) => {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use grantlog::log::{AppendError, Log, OpenError, Options, ReadError, postgres};
 use grantlog::migrations::Unfit;
 use grantlog::postgres::{BEGIN_WRITE, Postgres};
@@ -124,6 +125,26 @@ async fn a_transaction_that_is_open_elsewhere_hides_nothing() {
     }
     for open in held {
         open.batch_execute("COMMIT").await.unwrap();
+    }
+}
+
+/// However many ask at the same time, and also where the connection that asks is cut meanwhile.
+#[tokio::test]
+async fn the_current_head_holds_whatever_was_durable_before_it_was_asked_for() {
+    let database = Database::create();
+    let [log, other] = [(); 2].map(|()| Log::open_postgres(&database.url(), MIGRATE).unwrap());
+    for n in 0..24 {
+        other.append(append("s", n, &["e"])).await.unwrap();
+        if n % 8 == 7 {
+            database.run(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            );
+        }
+        let heads = join_all((0..16).map(|_| log.current_head())).await;
+        for head in heads {
+            assert_eq!(head.unwrap(), n + 1);
+        }
     }
 }
 

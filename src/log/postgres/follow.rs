@@ -1,13 +1,14 @@
 //! Following what other nodes append: reading the head, again and again.
 //!
 //! `NOTIFY` would tell sooner, but who listens leaves something behind in a session, which a transaction-pooling proxy lends to
-//! others; and everything that has to know what another node has just done looks for itself.
+//! others. Whoever has to know what another node has just done has it [looked for](Follower::look) now: one reading for all who
+//! wait for one, however many they are.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use super::PostgresReaders;
@@ -27,21 +28,60 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// Keeps a log's head up to date until it is dropped.
 pub struct Follower {
     heard: Heard,
+    wanted: Arc<Notify>,
+    /// Why the store cannot be reached, while it cannot.
+    trouble: watch::Receiver<Option<Error>>,
     task: AbortHandle,
 }
 
-/// When the store last told its head; clones share it.
+/// When the store was asked for the head it last told; clones share it.
 #[derive(Clone)]
-pub(super) struct Heard(Arc<Mutex<Instant>>);
+pub(super) struct Heard(Arc<watch::Sender<Instant>>);
 
 impl Follower {
     /// Begins to follow; the store has just been heard.
     pub fn start(readers: &PostgresReaders, head: watch::Sender<u64>) -> Self {
         let (store, heard) = (readers.store.clone(), readers.heard.clone());
         heard.at(Instant::now());
-        let following = follow(store.clone(), head, heard.clone(), readers.seen.clone());
-        let task = store.start(following);
-        Self { heard, task }
+        let wanted = Arc::new(Notify::new());
+        let (told, trouble) = watch::channel(None);
+        let following = Following {
+            store: store.clone(),
+            head,
+            heard: heard.clone(),
+            wanted: wanted.clone(),
+            trouble: told,
+            seen: readers.seen.clone(),
+        };
+        let task = store.start(following.run());
+        Self {
+            heard,
+            wanted,
+            trouble,
+            task,
+        }
+    }
+
+    /// Has the head read, so that it holds whatever was durable when this was called.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn look(&self) -> Result<(), Error> {
+        let called = Instant::now();
+        let mut heard = self.heard.0.subscribe();
+        self.wanted.notify_one();
+        let mut trouble = self.trouble.clone();
+        let told = async {
+            tokio::select! {
+                biased;
+                _ = heard.wait_for(|asked| *asked >= called) => Ok(()),
+                why = trouble.wait_for(Option::is_some) => {
+                    let why = why.ok().and_then(|why| why.clone());
+                    Err(why.unwrap_or_else(|| Error::Unreachable("nobody follows it".to_owned())))
+                }
+            }
+        };
+        self.heard.unless_silent(told).await
     }
 
     /// How long ago the store last told its head.
@@ -58,16 +98,15 @@ impl Follower {
 
 impl Heard {
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(Instant::now())))
+        Self(Arc::new(watch::Sender::new(Instant::now())))
     }
 
     fn at(&self, instant: Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = instant;
+        self.0.send_replace(instant);
     }
 
     fn silent_for(&self) -> Duration {
-        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.elapsed()
+        self.0.borrow().elapsed()
     }
 
     fn lately(&self) -> Result<(), Error> {
@@ -105,46 +144,59 @@ impl Drop for Follower {
     }
 }
 
-async fn follow(store: Postgres, head: watch::Sender<u64>, heard: Heard, seen: Seen) {
-    loop {
-        let Err(why) = watch_head(&store, &head, &heard, &seen).await;
-        tracing::warn!(%why, "the log cannot be followed");
-        store.rest();
-        tokio::time::sleep(AWAY).await;
-    }
+/// What following takes.
+struct Following {
+    store: Postgres,
+    head: watch::Sender<u64>,
+    heard: Heard,
+    wanted: Arc<Notify>,
+    trouble: watch::Sender<Option<Error>>,
+    seen: Seen,
 }
 
-/// Follows over one connection until that fails.
-async fn watch_head(
-    store: &Postgres,
-    head: &watch::Sender<u64>,
-    heard: &Heard,
-    seen: &Seen,
-) -> Result<Infallible, Error> {
-    let lease = store.lease().await?;
-    loop {
-        let known = *head.borrow();
-        let asked = Instant::now();
-        let expected = seen.expected();
-        let there = tokio::time::timeout(PATIENCE, read_head(&lease, &expected)).await;
-        let there = there.map_err(|_| {
-            let why = format!("the head is not told within {} s", PATIENCE.as_secs());
-            Error::Unreachable(why)
-        })??;
-        if there < known {
-            let why = format!("{there} entries where {known} were before");
-            return Err(Error::Unexpected(why));
+impl Following {
+    async fn run(self) {
+        loop {
+            let before = *self.heard.0.borrow();
+            let Err(why) = self.watch().await;
+            tracing::warn!(%why, "the log cannot be followed");
+            self.store.rest();
+            // A connection that served until it was cut is replaced at once.
+            if *self.heard.0.borrow() == before {
+                self.trouble.send_replace(Some(why));
+                tokio::time::sleep(AWAY).await;
+            }
         }
-        head.send_if_modified(|head| {
-            let grown = there > *head;
-            *head = there.max(*head);
-            grown
-        });
-        if asked.elapsed() > SILENCE / 2 {
-            // An answer from before a silence is no sign that it is over.
-            continue;
+    }
+
+    /// Follows over one connection until that fails.
+    async fn watch(&self) -> Result<Infallible, Error> {
+        let lease = self.store.lease().await?;
+        loop {
+            let known = *self.head.borrow();
+            let asked = Instant::now();
+            let expected = self.seen.expected();
+            let there = tokio::time::timeout(PATIENCE, read_head(&lease, &expected)).await;
+            let there = there.map_err(|_| {
+                let why = format!("the head is not told within {} s", PATIENCE.as_secs());
+                Error::Unreachable(why)
+            })??;
+            if there < known {
+                let why = format!("{there} entries where {known} were before");
+                return Err(Error::Unexpected(why));
+            }
+            self.head.send_if_modified(|head| {
+                let grown = there > *head;
+                *head = there.max(*head);
+                grown
+            });
+            if asked.elapsed() > SILENCE / 2 {
+                // An answer from before a silence is no sign that it is over.
+                continue;
+            }
+            self.heard.at(asked);
+            self.trouble.send_if_modified(|why| why.take().is_some());
+            let _ = tokio::time::timeout(EVERY, self.wanted.notified()).await;
         }
-        heard.at(asked);
-        tokio::time::sleep(EVERY).await;
     }
 }
