@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::Tables;
 use crate::recorded::{Carry, Recorded, Seen, requested};
 use crate::sql::{position, unsigned};
-use crate::table::StepError;
+use crate::table::{PIECE, StepError};
 
 /// Every table, in one script.
 const SCHEMA: &[&str] = &[
@@ -26,9 +26,6 @@ const SCHEMA: &[&str] = &[
 
 /// Counts changes of folds that no table shows. Tables show theirs by themselves.
 const FOLDS: u8 = 1;
-
-/// After so many entries whoever else needs the CPU goes first.
-const PIECE: usize = 32;
 
 /// "Grlr": the file is one of ours.
 const APPLICATION: i32 = 0x4772_6c72;

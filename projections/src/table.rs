@@ -66,7 +66,9 @@ pub(crate) enum StepError {
 /// Rows beyond this are read again when they are needed again.
 const ROWS_KEPT_MAX: usize = if cfg!(test) { 2 } else { 10_000 };
 /// Rows that never change again are written so many at a time.
-const ROWS_APPENDED: usize = if cfg!(test) { 5 } else { 256 };
+const ROWS_APPENDED: usize = if cfg!(test) { 5 } else { 64 };
+/// After so many events or rows whoever else needs the CPU goes first.
+pub(crate) const PIECE: usize = 32;
 
 /// A projection's rows on their way to the file: read once, folded in memory, written once per
 /// transaction however many events touched them.
@@ -131,8 +133,9 @@ impl<P: Projection> Table<P> {
             let row = self.rows.get(key).and_then(|kept| kept.row.as_ref());
             changed.extend(row.map(|row| (key, row)));
         }
-        if !changed.is_empty() {
-            P::store(db, &mut self.memo, &changed)?;
+        for piece in changed.chunks(PIECE) {
+            P::store(db, &mut self.memo, piece)?;
+            std::thread::yield_now();
         }
         for key in self.changed.drain(..) {
             if let Some(kept) = self.rows.get_mut(&key) {
