@@ -80,6 +80,8 @@ pub enum FoldError {
 pub struct ReadModel {
     db: Connection,
     folder: Folder,
+    /// A batch failed, and how far the file is has not been read since.
+    lost: bool,
     /// What [`finish`](Self::finish) executes.
     indexes: String,
 }
@@ -137,6 +139,7 @@ impl ReadModel {
         Ok(Self {
             db,
             folder,
+            lost: false,
             indexes: String::new(),
         })
     }
@@ -152,15 +155,25 @@ impl ReadModel {
     /// # Errors
     /// An entry is not the next one, its stream contradicts its event, or SQLite failed.
     pub fn fold(&mut self, batch: &[Recorded]) -> Result<(), FoldError> {
-        let result = fold(&self.db, &mut self.folder, batch);
-        if result.is_err() {
-            let next = self.folder.next;
-            self.folder = Folder::resume(&self.db).map_err(|source| FoldError::Store {
-                position: next,
-                source,
-            })?;
+        self.resume()?;
+        let folded = fold(&self.db, &mut self.folder, batch);
+        if folded.is_err() {
+            self.lost = true;
+            // If that fails, too, it is tried again before anything else is folded.
+            let _ = self.resume();
         }
-        result
+        folded
+    }
+
+    /// Takes the state of folding from the file, if it is not known.
+    fn resume(&mut self) -> Result<(), FoldError> {
+        if self.lost {
+            let position = self.folder.next;
+            let resumed = Folder::resume(&self.db);
+            self.folder = resumed.map_err(|source| FoldError::Store { position, source })?;
+            self.lost = false;
+        }
+        Ok(())
     }
 
     pub(crate) fn begin(&mut self) -> Result<(), FoldError> {

@@ -211,8 +211,8 @@ proptest! {
         let log = log(&steps);
         let folder = tempfile::tempdir().expect("the test's own");
         let followed = folder.path().join("followed.db");
-        let mut model = ReadModel::open(&followed).expect("the test's own");
         for entries in log.chunks(batch) {
+            let mut model = ReadModel::open(&followed).expect("the test's own");
             model.fold(entries).expect("the test's own");
         }
         let source = log.chunks(batch).map(|entries| Ok::<_, Infallible>(entries.to_vec()));
@@ -228,6 +228,7 @@ proptest! {
     #[test]
     fn a_search_finds_every_row_it_is_true_of(
         steps in prop::collection::vec(any::<Step>(), 1..60),
+        batch in 1..20_usize,
         sought in any::<prop::sample::Index>(),
         kinds in prop::collection::vec(0..9_u8, 0..3),
         (first, last) in (0..60_u64, 0..60_u64),
@@ -236,8 +237,10 @@ proptest! {
         let log = log(&steps);
         let folder = tempfile::tempdir().expect("the test's own");
         let path = folder.path().join("read.db");
-        let mut model = ReadModel::open(&path).expect("the test's own");
-        model.fold(&log).expect("the test's own");
+        for entries in log.chunks(batch) {
+            let mut model = ReadModel::open(&path).expect("the test's own");
+            model.fold(entries).expect("the test's own");
+        }
         let all: Vec<_> = rows::<Events>(&log).into_values().collect();
         let sought = sought.get(&all);
         let conditions: Vec<_> = kinds.iter().filter_map(|kind| condition(*kind, sought)).collect();

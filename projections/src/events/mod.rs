@@ -146,7 +146,7 @@ impl Projection for Events {
             }
             match &mut memo.open {
                 Some(open) => open.add(row),
-                None => memo.open = Some(postings::Open::load(db, **position)?),
+                None => memo.open = Some(postings::Open::resume(db, **position)?),
             }
         }
         memo.open.as_ref().map_or(Ok(()), |open| open.note(db))

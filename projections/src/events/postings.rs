@@ -47,8 +47,17 @@ pub(crate) struct Open {
 type Posting = ([u8; 16], u16);
 
 impl Open {
-    /// The segment of `position`, with the rows it has so far (that position's included).
-    pub fn load(db: &Connection, at: u64) -> rusqlite::Result<Self> {
+    /// The segment of position `at`, whose row has just been written. One that was full when this program last ended, or when
+    /// a batch after it failed, has had nobody who would have closed it.
+    pub fn resume(db: &Connection, at: u64) -> rusqlite::Result<Self> {
+        if at.is_multiple_of(SEGMENT) && open_from(db)? < at {
+            Self::load(db, at - 1)?.close(db)?;
+        }
+        Self::load(db, at)
+    }
+
+    /// The segment of position `at`, with the rows it has so far (that position's included).
+    fn load(db: &Connection, at: u64) -> rusqlite::Result<Self> {
         let segment = at / SEGMENT;
         let mut open: Option<Self> = None;
         let mut rows = db.prepare_cached(&format!(
