@@ -163,7 +163,7 @@ pub fn follow(app: &App, mut read_model: ReadModel, runtime: &Handle, stop: &Ato
         let may_fold = Instant::now() >= folding_from;
         match step(app, &mut read_model, may_fold) {
             Ok(folded) => {
-                if may_fold {
+                if folded > 0 || read_model.position() >= progress.memory() {
                     progress.halted.store(false, Ordering::Release);
                 }
                 if read_model.position() >= progress.memory() {
@@ -234,7 +234,8 @@ fn step(
 ) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
     let (memory, folded) = (app.progress.memory(), read_model.position());
     let unknown = app.log.head().saturating_sub(memory);
-    if unknown > 0 && (folded < memory || !may_fold || unknown > BATCH as u64) {
+    let hurries = app.log.is_shared() && unknown > BATCH as u64;
+    if unknown > 0 && (folded < memory || !may_fold || hurries) {
         for stored in app.log.read_after_blocking(memory, BATCH)? {
             let entry = Entry::decode(&stored.entry)?;
             app.follow(&entry);

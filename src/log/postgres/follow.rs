@@ -161,11 +161,14 @@ impl Following {
             let Err(why) = self.watch().await;
             tracing::warn!(%why, "the log cannot be followed");
             self.store.rest();
-            // A connection that served until it was cut is replaced at once.
-            if *self.heard.0.borrow() == before {
+            // A connection that served until it was cut is replaced soon.
+            let pause = if *self.heard.0.borrow() == before {
                 self.trouble.send_replace(Some(why));
-                tokio::time::sleep(AWAY).await;
-            }
+                AWAY
+            } else {
+                EVERY
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 

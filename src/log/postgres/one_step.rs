@@ -69,9 +69,10 @@ pub(super) async fn append(
         Err(error) if is_unsupported(&error) => Ok(Step::Unsupported),
         Err(error) if is_for_the_other_way(&error) => Ok(Step::Otherwise),
         // Somebody holds the row: waiting again for each half of the batch would not help any.
-        Err(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => {
-            Err(CommitError::NotBegun(error.into()))
-        }
+        Err(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => Err(match uncommitted(error) {
+            CommitError::NotWritten(why) => CommitError::NotBegun(why),
+            other => other,
+        }),
         answered => answered.map_err(uncommitted),
     }
 }
