@@ -66,7 +66,7 @@ impl Seen<'_> {
 }
 
 /// The request behind an append.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Circumstances {
     pub ip: Option<IpAddr>,
     pub user_agent: Option<String>,

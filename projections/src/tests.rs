@@ -123,6 +123,14 @@ fn rows<P: Projection>(log: &[Recorded]) -> BTreeMap<P::Key, P::Row> {
     rows
 }
 
+/// Folds a log in batches, each by a read model that is opened anew.
+fn follow(path: &Path, log: &[Recorded], batch: usize) {
+    for entries in log.chunks(batch) {
+        let mut model = ReadModel::open(path).expect("the test's own");
+        model.fold(entries).expect("the test's own");
+    }
+}
+
 /// What the tables and indexes of a file are.
 fn schema(path: &Path) -> Vec<String> {
     let db = open_read_only(path).expect("the test's own");
@@ -186,10 +194,7 @@ proptest! {
         let log = log(&steps);
         let folder = tempfile::tempdir().expect("the test's own");
         let path = folder.path().join("read.db");
-        for entries in log.chunks(batch) {
-            let mut model = ReadModel::open(&path).expect("the test's own");
-            model.fold(entries).expect("the test's own");
-        }
+        follow(&path, &log, batch);
         let db = open_read_only(&path).expect("the test's own");
         macro_rules! check {
             ($field:ident, $projection:ty) => {
@@ -211,10 +216,7 @@ proptest! {
         let log = log(&steps);
         let folder = tempfile::tempdir().expect("the test's own");
         let followed = folder.path().join("followed.db");
-        for entries in log.chunks(batch) {
-            let mut model = ReadModel::open(&followed).expect("the test's own");
-            model.fold(entries).expect("the test's own");
-        }
+        follow(&followed, &log, batch);
         let source = log.chunks(batch).map(|entries| Ok::<_, Infallible>(entries.to_vec()));
         let path = folder.path().join("rebuilt.db");
         let rebuilt = rebuild(&path, source, Until::End, |_| {}).expect("the test's own");
@@ -237,10 +239,7 @@ proptest! {
         let log = log(&steps);
         let folder = tempfile::tempdir().expect("the test's own");
         let path = folder.path().join("read.db");
-        for entries in log.chunks(batch) {
-            let mut model = ReadModel::open(&path).expect("the test's own");
-            model.fold(entries).expect("the test's own");
-        }
+        follow(&path, &log, batch);
         let all: Vec<_> = rows::<Events>(&log).into_values().collect();
         let sought = sought.get(&all);
         let conditions: Vec<_> = kinds.iter().filter_map(|kind| condition(*kind, sought)).collect();
