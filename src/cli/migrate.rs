@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::configured::ConfigArgs;
 use super::exit::Failure;
 use super::output::{Column, Output};
+use super::serve::log_to_stderr;
 use crate::config::Config;
 use crate::migrations::{Schema, Unfit};
 use crate::server;
@@ -45,6 +46,8 @@ const COLUMNS: &[Column] = &[
 pub fn run(args: MigrateArgs, output: &mut Output) -> Result<(), Failure> {
     let config = args.configuration.load()?;
     if let MigrateCommand::Up { contract } = args.command {
+        // which migration a database does without, for one
+        log_to_stderr("warn");
         apply(&config, contract)?;
     }
     let schemas = schemas(&config)?;

@@ -64,7 +64,7 @@ fn announce(running: &Running) {
 }
 
 /// Messages are JSON for machines, text on a terminal; `GRANTLOG_LOG` chooses which.
-fn log_to_stderr(default: &str) {
+pub(super) fn log_to_stderr(default: &str) {
     use std::io::IsTerminal;
     let environment = crate::config::environment();
     let chosen = environment.get("GRANTLOG_LOG").map(EnvFilter::try_new);

@@ -91,6 +91,30 @@ fn what_is_missing_is_told_and_made() {
     );
 }
 
+/// A role that may make tables and no functions: commits will take two trips, and whoever migrates is told.
+#[test]
+fn what_a_database_does_without_is_told() {
+    let folder = folder();
+    let database = Database::create();
+    let name = database.run("SELECT current_database()");
+    database.run("REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC; CREATE ROLE plain LOGIN");
+    database.run(&format!("GRANT CREATE ON DATABASE {name} TO plain"));
+    let url = database.url().replace("user=grantlog", "user=plain");
+    let up = Run::new(&["migrate", "up", "--json"])
+        .inside(folder.path())
+        .with("GRANTLOG_STORE__DATABASE_URL", &url)
+        .with("GRANTLOG_KEYS__MASTER_KEY", &new_master_key())
+        .end();
+    assert_eq!(up.code, Some(0), "{up:?}");
+    assert_eq!(states(&up)[0], store("log", 2, 2, "up to date"));
+    let told = "the database goes without a migration";
+    assert!(
+        up.stderr.contains(told) && up.stderr.contains("42501"),
+        "{up:?}"
+    );
+    database.run("DROP OWNED BY plain; DROP ROLE plain");
+}
+
 /// Version 0.1.0 kept a vault with one migration.
 #[tokio::test]
 async fn an_older_embedded_store_waits_until_it_may_be_migrated() {
