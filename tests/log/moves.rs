@@ -1,6 +1,7 @@
 //! A log carried into PostgreSQL is the same log, however long it is and in however many goes it came.
 
 use std::path::Path;
+use std::time::Duration;
 
 use grantlog::log::postgres::Target;
 use grantlog::log::{Append, Log, NewEntry, OpenError, hold, note_moved};
@@ -102,6 +103,17 @@ proptest! {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(the_same_in_goes(&goes, seed));
     }
+}
+
+/// Nobody follows a log that is only carried into, so that nothing is heard of it but the answers themselves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn carrying_may_take_longer_than_a_store_that_is_followed_may_be_silent() {
+    let (dir, database) = (tempfile::tempdir().unwrap(), Database::create());
+    grow(dir.path(), 2500, 3).await;
+    let target = carry(dir.path(), &database);
+    std::thread::sleep(Duration::from_millis(2500));
+    let log = Log::open_read_only(dir.path()).unwrap();
+    assert_eq!(target.difference(&log, &mut |_| {}).unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -34,9 +34,10 @@ pub struct Follower {
     task: AbortHandle,
 }
 
-/// When the store was asked for the head it last told; clones share it.
-#[derive(Clone)]
-pub(super) struct Heard(Arc<watch::Sender<Instant>>);
+/// When the store was asked for the head it last told; `None` where nobody follows it, so that silence says nothing. Clones
+/// share it.
+#[derive(Clone, Default)]
+pub(super) struct Heard(Arc<watch::Sender<Option<Instant>>>);
 
 impl Follower {
     /// Begins to follow; the store has just been heard.
@@ -74,7 +75,7 @@ impl Follower {
         let told = async {
             tokio::select! {
                 biased;
-                _ = heard.wait_for(|asked| *asked >= called) => Ok(()),
+                _ = heard.wait_for(|asked| *asked >= Some(called)) => Ok(()),
                 why = trouble.wait_for(Option::is_some) => {
                     let why = why.ok().and_then(|why| why.clone());
                     Err(why.unwrap_or_else(|| Error::Unreachable("nobody follows it".to_owned())))
@@ -97,16 +98,12 @@ impl Follower {
 }
 
 impl Heard {
-    pub fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(Instant::now())))
-    }
-
     fn at(&self, instant: Instant) {
-        self.0.send_replace(instant);
+        self.0.send_replace(Some(instant));
     }
 
     fn silent_for(&self) -> Duration {
-        self.0.borrow().elapsed()
+        self.0.borrow().map_or(Duration::ZERO, |at| at.elapsed())
     }
 
     fn lately(&self) -> Result<(), Error> {

@@ -34,8 +34,11 @@ pub struct PostgresReaders {
 
 impl PostgresReaders {
     pub(super) fn new(store: Postgres, seen: Seen) -> Self {
-        let heard = Heard::new();
-        Self { store, heard, seen }
+        Self {
+            store,
+            heard: Heard::default(),
+            seen,
+        }
     }
 
     /// Closes the connections that nobody uses.
