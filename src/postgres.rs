@@ -37,7 +37,7 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// How long connecting to one address may take, in all steps, and how long a connection is waited for.
+/// How long connecting to one host may take, in all steps, and how long a connection is waited for.
 const CONNECT: Duration = Duration::from_secs(3);
 const LEASE: Duration = Duration::from_secs(5);
 
@@ -63,7 +63,8 @@ pub const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; 
 pub struct Postgres(Arc<Inner>);
 
 struct Inner {
-    config: Config,
+    /// One for each host of the URL, in the order in which they are tried.
+    hosts: Vec<Config>,
     tls: Option<MakeRustlsConnect>,
     connections: usize,
     permits: Arc<Semaphore>,
@@ -180,24 +181,17 @@ impl Postgres {
     /// The URL is not one, or the roots that its TLS needs cannot be read.
     pub fn new(url: &str, connections: usize) -> Result<Self, Error> {
         let (url, asked) = url::split(url)?;
-        let mut config: Config = url
-            .parse()
-            .map_err(|error: tokio_postgres::Error| Error::Url(error.to_string()))?;
-        let tls = asked.tls(&config)?;
-        config.ssl_mode(if tls.is_some() {
-            SslMode::Require
-        } else {
-            SslMode::Disable
-        });
-        config.connect_timeout(CONNECT).tcp_user_timeout(KEEPALIVE);
-        config
-            .keepalives_idle(KEEPALIVE)
-            .keepalives_interval(KEEPALIVE / 5)
-            .keepalives_retries(3);
-        // After a failover a name or a list of hosts may still lead to what is now a standby.
-        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
-        if config.get_application_name().is_none() {
-            config.application_name("grantlog");
+        let parse = |url: &str| {
+            let parsed: Result<Config, tokio_postgres::Error> = url.parse();
+            parsed.map_err(|error| Error::Url(error.to_string()))
+        };
+        let tls = asked.tls(&parse(&url)?)?;
+        let mut hosts = Vec::new();
+        for url in url::each_host(&url) {
+            hosts.push(parse(&url)?);
+        }
+        for config in &mut hosts {
+            prepare(config, tls.is_some());
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -206,7 +200,7 @@ impl Postgres {
             .build()
             .map_err(|error| Error::Unreachable(format!("no threads to run on: {error}")))?;
         Ok(Self(Arc::new(Inner {
-            config,
+            hosts,
             tls,
             connections,
             permits: Arc::new(Semaphore::new(connections)),
@@ -272,6 +266,24 @@ impl Postgres {
     }
 }
 
+fn prepare(config: &mut Config, tls: bool) {
+    config.ssl_mode(if tls {
+        SslMode::Require
+    } else {
+        SslMode::Disable
+    });
+    config.connect_timeout(CONNECT).tcp_user_timeout(KEEPALIVE);
+    config
+        .keepalives_idle(KEEPALIVE)
+        .keepalives_interval(KEEPALIVE / 5)
+        .keepalives_retries(3);
+    // After a failover a name or a list of hosts may still lead to what is now a standby.
+    config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    if config.get_application_name().is_none() {
+        config.application_name("grantlog");
+    }
+}
+
 impl fmt::Debug for Postgres {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Postgres").finish_non_exhaustive()
@@ -305,27 +317,35 @@ impl Deref for Lease {
 }
 
 impl Inner {
+    /// Connects to the first host that lets itself be written. The driver would try them all by itself, but has no limit for a host
+    /// that accepts and says nothing.
     async fn connect(&self) -> Result<Connection, Error> {
-        let connecting = async {
-            match &self.tls {
-                Some(tls) => self.connect_by(tls.clone()).await,
-                None => self.connect_by(NoTls).await,
+        let mut outcome = Err(Error::Unreachable("there is no host".to_owned()));
+        for config in &self.hosts {
+            let connecting = async {
+                match &self.tls {
+                    Some(tls) => self.connect_by(config, tls.clone()).await,
+                    None => self.connect_by(config, NoTls).await,
+                }
+            };
+            // Those of a `host` parameter are still several.
+            let limit = CONNECT * config.get_hosts().len().max(1) as u32;
+            outcome = tokio::time::timeout(limit, connecting)
+                .await
+                .unwrap_or_else(|_| Err(late("connecting has begun", limit)));
+            if outcome.is_ok() {
+                break;
             }
-        };
-        // The driver's limit is for each address and each step.
-        let hosts = self.config.get_hosts().len().max(1) as u32;
-        let limit = CONNECT * hosts;
-        tokio::time::timeout(limit, connecting)
-            .await
-            .map_err(|_| late("connecting has begun", limit))?
+        }
+        outcome
     }
 
-    async fn connect_by<T>(&self, tls: T) -> Result<Connection, Error>
+    async fn connect_by<T>(&self, config: &Config, tls: T) -> Result<Connection, Error>
     where
         T: MakeTlsConnect<Socket> + 'static,
         T::Stream: Send + 'static,
     {
-        let (client, mut stream) = self.config.connect(tls).await?;
+        let (client, mut stream) = config.connect(tls).await?;
         let driver = self.runtime().spawn(async move {
             // An error here is also the answer to whoever waits for one.
             while let Some(Ok(_)) = poll_fn(|cx| stream.poll_message(cx)).await {}

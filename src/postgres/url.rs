@@ -41,6 +41,18 @@ pub(super) fn split(url: &str) -> Result<(String, Asked), Error> {
     Ok((format!("{address}?{}", rest.join("&")), asked))
 }
 
+/// The URL for each of the hosts it names before its path. Those of a `host` parameter stay together.
+pub(super) fn each_host(url: &str) -> Vec<String> {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (user, hosts) = match authority.rsplit_once('@') {
+        Some((user, hosts)) => (format!("{user}@"), hosts),
+        None => (String::new(), authority),
+    };
+    let of = |host| format!("{scheme}://{user}{host}{path}");
+    hosts.split(',').map(of).collect()
+}
+
 impl Asked {
     /// What makes connections secure, or nothing if they need not be.
     pub(super) fn tls(self, config: &Config) -> Result<Option<MakeRustlsConnect>, Error> {
@@ -115,6 +127,27 @@ mod tests {
             ("postgres:///log?host=/run/postgresql", false),
         ] {
             assert_eq!(Postgres::new(url, 1).unwrap().0.tls.is_some(), tls, "{url}");
+        }
+    }
+
+    #[test]
+    fn each_host_is_tried_by_itself() {
+        for (url, each) in [
+            (
+                "postgres://u:p@a/log?x=1",
+                &["postgres://u:p@a/log?x=1"][..],
+            ),
+            ("postgres://a:1,b", &["postgres://a:1", "postgres://b"]),
+            (
+                "postgres://u@[::1]:1,b:2/log",
+                &["postgres://u@[::1]:1/log", "postgres://u@b:2/log"],
+            ),
+            (
+                "postgres:///log?host=/a,/b",
+                &["postgres:///log?host=/a,/b"],
+            ),
+        ] {
+            assert_eq!(each_host(url), each);
         }
     }
 

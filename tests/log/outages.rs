@@ -10,6 +10,18 @@ use support::postgres::{Cluster, Cut, Cutter, Database, Pooler, Stop};
 
 use super::{MIGRATE, append, read_all};
 
+/// A host that accepts and says nothing is passed over: a failover leads to the next one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_says_nothing_is_passed_over() {
+    let database = Database::create();
+    let network = Cutter::before(&database.url()).await;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("@{},", silent.local_addr().unwrap());
+    let url = network.url(&database.url()).replace('@', &address);
+    let log = Log::open_postgres(&url, MIGRATE).unwrap();
+    log.append(append("s", 0, &["heard"])).await.unwrap();
+}
+
 const CUTS: [Cut; 5] = [Cut::Before, Cut::Within, Cut::While, Cut::After, Cut::Late];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
