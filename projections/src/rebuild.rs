@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{channel, sync_channel};
 use std::thread;
 
 use domain::Timestamp;
@@ -75,14 +75,20 @@ fn fill<E: Send>(
 ) -> Result<(), RebuildError<E>> {
     thread::scope(|scope| {
         let (sender, batches) = sync_channel(4);
+        let (folded, spent) = channel();
         scope.spawn(move || {
             // fails when nobody wants more
-            let _ = source.into_iter().try_for_each(|batch| sender.send(batch));
+            let _ = source.into_iter().try_for_each(|batch| {
+                // memory is cheapest to give back where it came from
+                spent.try_iter().for_each(drop::<Vec<Recorded>>);
+                sender.send(batch)
+            });
         });
         model.begin()?;
         let mut begun_at = model.position();
         'log: for batch in batches {
-            for recorded in &batch.map_err(RebuildError::Source)? {
+            let batch = batch.map_err(RebuildError::Source)?;
+            for recorded in &batch {
                 let wanted = match until {
                     Until::End => true,
                     Until::Position(last) => recorded.position <= last,
@@ -99,6 +105,7 @@ fn fill<E: Send>(
                 begun_at = model.position();
             }
             progress(model.position());
+            let _ = folded.send(batch);
         }
         model.commit()?;
         Ok(())

@@ -131,9 +131,11 @@ impl Projection for Events {
     }
 
     fn store(db: &Connection, memo: &mut Memo, rows: &[(&u64, &EventRow)]) -> rusqlite::Result<()> {
-        let many = rows.chunks_exact(ROWS_AT_ONCE);
+        let starts = rows.first().is_some_and(|(position, _)| **position == 0);
+        let (zeroth, others) = rows.split_at(starts.into());
+        let many = others.chunks_exact(ROWS_AT_ONCE);
         let rest = many.remainder().chunks(1);
-        for rows in many.chain(rest) {
+        for rows in zeroth.chunks(1).chain(many).chain(rest) {
             insert(db, &mut memo.sources, rows)?;
         }
         for (position, row) in rows {
@@ -156,19 +158,28 @@ impl Projection for Events {
 /// Events that one statement inserts: half of what one costs alone is to begin and to end it.
 const ROWS_AT_ONCE: usize = if cfg!(test) { 3 } else { 32 };
 
+/// Inserts rows that follow those that are there, or the one at position 0.
 fn insert(
     db: &Connection,
     sources: &mut Sources,
     rows: &[(&u64, &EventRow)],
 ) -> rusqlite::Result<()> {
-    const ROW: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    let values = vec![ROW; rows.len()].join(", ");
-    let mut insert = db.prepare_cached(&format!("INSERT INTO events VALUES {values}"))?;
+    const COLUMNS: &str =
+        "recorded_at, type, stream, proxy_id, client_id, subject, request_id, source";
+    const ROW: &str = "?, ?, ?, ?, ?, ?, ?, ?";
+    // From the first row on SQLite numbers them by itself, and needs not look whether a number is taken.
+    let values = match rows {
+        [(0, _)] => format!("(position, {COLUMNS}) VALUES (0, {ROW})"),
+        rows => format!(
+            "({COLUMNS}) VALUES ({})",
+            vec![ROW; rows.len()].join("), (")
+        ),
+    };
+    let mut insert = db.prepare_cached(&format!("INSERT INTO events {values}"))?;
     let mut parameter = 0;
-    for (position, row) in rows {
+    for (_, row) in rows {
         let source = source(db, sources, row)?;
-        let columns: [&dyn ToSql; 9] = [
-            &sql::position(**position),
+        let columns: [&dyn ToSql; 8] = [
             &micros(row.recorded_at),
             &row.name,
             &row.stream,
@@ -184,6 +195,10 @@ fn insert(
         }
     }
     insert.raw_execute()?;
+    let last = rows.last().map(|(position, _)| sql::position(**position));
+    if last.is_some_and(|last| last != db.last_insert_rowid()) {
+        return Err(sql::damaged("position"));
+    }
     Ok(())
 }
 
