@@ -30,14 +30,14 @@ pub(super) const KEYS: &[Key] = &[
 impl Store {
     pub(super) fn read(section: &Section<'_, '_>) -> Result<Self, ConfigError> {
         let database_url = match section.secret("database_url")? {
-            Some((url, place)) if !url.expose().is_empty() => {
+            Some((url, place)) => {
                 let scheme = url.expose().split_once("://").map(|(scheme, _)| scheme);
                 if !matches!(scheme, Some("postgres" | "postgresql")) {
                     return Err(section.invalid_secret("database_url", None, place));
                 }
                 Some(url)
             }
-            Some(_) | None => None,
+            None => None,
         };
         Ok(Self {
             data_dir: section.or_default("data_dir")?,

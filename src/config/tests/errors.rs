@@ -191,6 +191,10 @@ fn weak_missing_and_default_secrets_are_refused_without_showing_them() {
             "`store.database_url`: expected a URL that begins with postgres:// (grantlog.toml:2:16)".to_owned(),
         ),
         (
+            "[store]\ndatabase_url = ''".to_owned(),
+            "`store.database_url`: expected a URL that begins with postgres:// (grantlog.toml:2:16)".to_owned(),
+        ),
+        (
             "[admin]\nbootstrap_token = 'x'\nbootstrap_token_file = 'y'".to_owned(),
             "`admin.bootstrap_token` is given twice: expected either the value or the file that holds it (grantlog.toml:3:24)".to_owned(),
         ),
