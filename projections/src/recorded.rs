@@ -25,8 +25,19 @@ pub enum PersonalPart {
     Absent,
     /// Its key was destroyed.
     Erased,
+    /// It should open and does not.
+    Unopened(Unopened),
     /// It could be opened.
     Known(Personal),
+}
+
+/// Why a personal part does not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unopened {
+    /// There is no key for it: the vault is older than the log, or has lost it.
+    NoKey,
+    /// It is not what was sealed with its entry.
+    Tampered,
 }
 
 impl Recorded {
@@ -37,7 +48,7 @@ impl Recorded {
     pub(crate) fn identity(&self) -> Option<&Identity> {
         match &self.personal {
             PersonalPart::Known(personal) => personal.identity.as_ref(),
-            PersonalPart::Absent | PersonalPart::Erased => None,
+            PersonalPart::Absent | PersonalPart::Erased | PersonalPart::Unopened(_) => None,
         }
     }
 }
@@ -105,7 +116,9 @@ impl Carry {
             {
                 return;
             }
-            PersonalPart::Absent | PersonalPart::Erased => Circumstances::default(),
+            PersonalPart::Absent | PersonalPart::Erased | PersonalPart::Unopened(_) => {
+                Circumstances::default()
+            }
         };
         self.stream.clone_from(&envelope.stream);
         self.request_id = envelope.request_id;

@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use domain::entry::Entry;
+use domain::entry::{Entry, EntryError};
 use tokio::runtime::Handle;
 
-use projections::{PersonalPart, ReadModel, Recorded};
+use projections::{PersonalPart, ReadModel, Recorded, Unopened};
 
 use crate::log::{Log, StoredEntry};
-use crate::vault::{Opened, Vault};
+use crate::vault::{Opened, Vault, VaultError};
 
 use super::App;
 
@@ -113,44 +113,59 @@ impl Progress {
 pub struct Unreadable {
     /// The entry's position.
     pub position: u64,
+    /// Why not.
     #[source]
-    source: Box<dyn std::error::Error + Send + Sync>,
+    pub why: Why,
 }
 
-/// Decodes a stored entry and opens its personal part.
+/// Why an entry could not be made sense of.
+#[derive(Debug, thiserror::Error)]
+pub enum Why {
+    /// It holds no event that this program knows.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+    /// One of the two is missing.
+    #[error("sealed part and commitment do not go together")]
+    Unpaired,
+    /// What was sealed is no personal part.
+    #[error("the sealed part is not of its shape")]
+    Shape(#[from] serde_json::Error),
+    /// The vault cannot be read now, or not with this master key, which says nothing about the entry.
+    #[error(transparent)]
+    Vault(VaultError),
+}
+
+/// Decodes a stored entry and opens its personal part. A part that does not open is no error: the record goes on without it.
 ///
 /// # Errors
-/// The entry holds no event that this program knows, or its sealed part does not open.
+/// The entry holds no event that this program knows, or the vault cannot be read.
 pub fn decode(vault: &Vault, stored: &StoredEntry) -> Result<Recorded, Unreadable> {
-    let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| Unreadable {
-        position: stored.position,
-        source,
+    let position = stored.position;
+    let decoded = || {
+        let entry = Entry::decode(&stored.entry)?;
+        let personal = personal(vault, &entry, stored.sealed.as_deref())?;
+        Ok(Recorded {
+            position,
+            entry,
+            personal,
+        })
     };
-    let entry = Entry::decode(&stored.entry).map_err(|error| unreadable(error.into()))?;
-    let personal = match (&stored.sealed, &entry.commitment) {
-        (None, None) => PersonalPart::Absent,
-        (Some(sealed), Some(commitment)) => {
-            let opened = vault
-                .open_entry_blocking(entry.envelope.id, commitment, sealed)
-                .map_err(|error| unreadable(error.into()))?;
-            match opened {
-                Opened::Erased => PersonalPart::Erased,
-                Opened::Plain(bytes) => PersonalPart::Known(
-                    serde_json::from_slice(&bytes).map_err(|error| unreadable(error.into()))?,
-                ),
-            }
-        }
-        (Some(_), None) | (None, Some(_)) => {
-            return Err(unreadable(
-                "sealed part and commitment do not go together".into(),
-            ));
-        }
+    decoded().map_err(|why| Unreadable { position, why })
+}
+
+fn personal(vault: &Vault, entry: &Entry, sealed: Option<&[u8]>) -> Result<PersonalPart, Why> {
+    let (sealed, commitment) = match (sealed, &entry.commitment) {
+        (None, None) => return Ok(PersonalPart::Absent),
+        (Some(sealed), Some(commitment)) => (sealed, commitment),
+        (Some(_), None) | (None, Some(_)) => return Err(Why::Unpaired),
     };
-    Ok(Recorded {
-        position: stored.position,
-        entry,
-        personal,
-    })
+    match vault.open_entry_blocking(entry.envelope.id, commitment, sealed) {
+        Ok(Opened::Erased) => Ok(PersonalPart::Erased),
+        Ok(Opened::Plain(bytes)) => Ok(PersonalPart::Known(serde_json::from_slice(&bytes)?)),
+        Err(VaultError::NoKey(_)) => Ok(PersonalPart::Unopened(Unopened::NoKey)),
+        Err(VaultError::Tampered(_)) => Ok(PersonalPart::Unopened(Unopened::Tampered)),
+        Err(error) => Err(Why::Vault(error)),
+    }
 }
 
 /// Follows the log until `stop` is set, from where [`App::load`] has come to; blocks its thread.
@@ -262,6 +277,10 @@ fn step(
         && last.position >= memory
     {
         app.progress.memory.send_replace(last.position + 1);
+    }
+    let unopened = |recorded: &&Recorded| matches!(recorded.personal, PersonalPart::Unopened(_));
+    if let Some(Recorded { position, .. }) = batch.iter().find(unopened) {
+        tracing::error!(position, "what is sealed beside an entry does not open");
     }
     if !batch.is_empty() {
         read_model.fold(&batch)?;

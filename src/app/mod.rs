@@ -31,7 +31,7 @@ use crate::vault::{Vault, VaultError};
 
 pub use directory::{Directory, ProxyTerms};
 pub use execute::{ExecuteError, Executed};
-pub use follower::{Progress, Unreadable, decode, follow};
+pub use follower::{Progress, Unreadable, Why, decode, follow};
 pub use load::LoadError;
 pub use refusals::{Refusals, RefusedRequest, record as record_refusals};
 pub use revocations::Revocations;

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::events::ExportFormat;
 use super::exit::Failure;
+use super::list::note_behind;
 use super::output::Output;
 use super::source::Source;
 use super::text;
@@ -50,7 +51,10 @@ pub async fn run(
     loop {
         let page = source.get(path, &filters).await?;
         let rows = page["data"].as_array().map_or(&[][..], Vec::as_slice);
-        let end = *end.get_or_insert_with(|| page["watermark"].as_u64().unwrap_or(u64::MAX));
+        let end = *end.get_or_insert_with(|| {
+            note_behind(&page);
+            page["watermark"].as_u64().unwrap_or(u64::MAX)
+        });
         for row in rows {
             if row["position"]
                 .as_u64()

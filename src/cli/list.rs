@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::exit::Failure;
-use super::output::{Column, Output};
+use super::output::{Column, Output, note};
 use super::source::Source;
 
 /// The API's own bound.
@@ -81,7 +81,18 @@ pub async fn fetch(
         }
         rows.truncate(limit);
         page["data"] = Value::Array(rows);
+        note_behind(&page);
         return Ok(page);
+    }
+}
+
+/// Says if an answer does not know everything: what is not in it may have happened.
+pub fn note_behind(page: &Value) {
+    if let Some(behind) = page["behind"].as_u64() {
+        note(&format!(
+            "incomplete: the read models of this server lack the last {behind} entries of the log (grantlog_read_model_halted, \
+             /api/v1/status)"
+        ));
     }
 }
 

@@ -144,6 +144,11 @@ pub fn run() -> ExitCode {
 async fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
     let environment = crate::config::environment();
     let environment = &environment;
+    #[cfg(unix)]
+    if !matches!(command, Command::Completions(_) | Command::Man(_)) {
+        // What the others write holds names, addresses or keys: it is for its owner alone.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    }
     match command {
         Command::Demo { exit } => serve::demo(exit).await,
         Command::Serve(args) => serve::serve(args.load()?).await,

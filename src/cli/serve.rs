@@ -117,6 +117,8 @@ impl From<StartError> for Failure {
             StartError::Vault(error) if error.is_configuration() => Self::Secret(text),
             StartError::Declared { .. } => Self::Secret(text),
             StartError::InUse(_)
+            | StartError::LogMissing
+            | StartError::VaultMissing { .. }
             | StartError::Log(_)
             | StartError::Vault(_)
             | StartError::ReadModel(_)

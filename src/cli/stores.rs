@@ -3,6 +3,7 @@
 //! Everything that only looks opens the stores read-only, so it may run beside a server.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use projections::{ReadModelError, Recorded, Until};
@@ -13,7 +14,7 @@ use super::moving;
 use super::progress::Progress;
 use super::serve::chain;
 use super::store::{ReplayArgs, Report};
-use crate::app::{self, Unreadable};
+use crate::app::{self, Unreadable, Why};
 use crate::clock;
 use crate::config::Config;
 use crate::log::{self, Log, OpenError};
@@ -140,8 +141,11 @@ pub fn rebuild(
     projections::rebuild(target, stores.entries(), until, |done| bar.at(done)).map_err(|error| {
         let text = chain(&error);
         match error {
-            projections::RebuildError::Source(ReadFailure::Entry(_)) => Failure::Integrity(text),
-            projections::RebuildError::Source(ReadFailure::Log(_))
+            projections::RebuildError::Source(ReadFailure::Entry(Unreadable {
+                why: Why::Entry(_) | Why::Unpaired | Why::Shape(_),
+                ..
+            })) => Failure::Integrity(text),
+            projections::RebuildError::Source(ReadFailure::Entry(_) | ReadFailure::Log(_))
             | projections::RebuildError::Fold(_)
             | projections::RebuildError::ReadModel(_)
             | projections::RebuildError::File(_) => Failure::Unavailable(text),
@@ -208,7 +212,10 @@ pub async fn verify(config: &Config) -> Result<Report, Failure> {
             "BROKEN: {error}; every entry itself is valid. Stop the server and keep a copy of the \
              data folder as evidence"
         ))),
-        Err(error @ Broken::Unreadable(_)) => Err(unavailable(&error)),
+        Err(error @ Broken::NoKey { .. }) => Err(Failure::Integrity(format!(
+            "{error}; every entry itself is valid. The vault is older than the log, or rows of it were taken away"
+        ))),
+        Err(error @ (Broken::Unreadable(_) | Broken::Vault(_))) => Err(unavailable(&error)),
     }
 }
 
@@ -262,19 +269,28 @@ pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
         return Ok(report);
     }
     let copy = Log::open_read_only(from).map_err(|error| unavailable(&error))?;
-    for file in [LOG_FILE, vault::FILE_NAME] {
-        if folder.join(file).exists() {
+    // The log last: with it the store is there.
+    let files = [vault::FILE_NAME, LOG_FILE];
+    for file in files {
+        let (copied, target) = (from.join(file), folder.join(file));
+        if target.exists() {
             return Err(Failure::Error(format!(
                 "{} exists already: nothing was overwritten",
-                folder.join(file).display()
+                target.display()
             )));
         }
+        if !copied.exists() {
+            let missing = format!("{} is missing: nothing was restored", copied.display());
+            return Err(Failure::Unavailable(missing));
+        }
     }
-    fs::create_dir_all(folder).map_err(|error| unavailable(&error))?;
-    for file in [LOG_FILE, vault::FILE_NAME] {
-        let target = folder.join(file);
-        fs::copy(from.join(file), &target)
-            .and_then(|_| fs::File::open(&target)?.sync_all())
+    server::create_private(folder).map_err(|error| unavailable(&error))?;
+    for file in files {
+        copy_whole(&from.join(file), &partial(folder, file))
+            .map_err(|error| unavailable(&error))?;
+    }
+    for file in files {
+        fs::rename(partial(folder, file), folder.join(file))
             .map_err(|error| unavailable(&error))?;
     }
     let entries = copy.head();
@@ -285,6 +301,25 @@ pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
         ),
         document: json!({ "entries": entries, "folder": folder.display().to_string() }),
     })
+}
+
+/// What a copy is called until it is whole.
+fn partial(folder: &Path, file: &str) -> PathBuf {
+    folder.join(format!("{file}.partial"))
+}
+
+/// Copies a file, durably and for its owner alone; a copy that was broken off gives way.
+fn copy_whole(from: &Path, to: &Path) -> io::Result<()> {
+    if to.exists() {
+        fs::remove_file(to)?;
+    }
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut to = options.open(to)?;
+    io::copy(&mut fs::File::open(from)?, &mut to)?;
+    to.sync_all()
 }
 
 /// Opens the stores read-only and tells how they are: what was found, or what is wrong and the
@@ -299,7 +334,19 @@ pub async fn look_at(config: &Config) -> Result<String, (String, String)> {
         return Err((OpenError::Moved(note).to_string(), fix.to_owned()));
     }
     match server::open_read_only(config) {
-        Ok((log, _)) => Ok(format!("{} entries, the master key fits", log.head())),
+        Ok((log, vault)) => {
+            let keys = match vault.is_rewrapped() {
+                Ok(false) => {
+                    "the master keys fit, and all are needed until a server has run with them"
+                }
+                Ok(true) | Err(_) => "the master key fits",
+            };
+            let place = match &store.database_url {
+                Some(_) => "the database".to_owned(),
+                None => store.data_dir.display().to_string(),
+            };
+            Ok(format!("{} entries in {place}, {keys}", log.head()))
+        }
         Err(StartError::Log(OpenError::Missing(path))) => Ok(format!(
             "none yet: the first start makes {}",
             path.display()

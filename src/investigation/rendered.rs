@@ -93,7 +93,7 @@ impl RenderedEvent {
         } = recorded;
         let personal = match personal {
             PersonalPart::Known(personal) => Some(personal),
-            PersonalPart::Absent | PersonalPart::Erased => None,
+            PersonalPart::Absent | PersonalPart::Erased | PersonalPart::Unopened(_) => None,
         };
         let envelope = entry.envelope;
         let (about, source) = match row {

@@ -76,7 +76,9 @@ fn items(log: &Log, vault: &Vault, id: GrantId) -> Result<Vec<Item>, Unavailable
             PersonalPart::Known(personal) => source = Source::of(personal),
             PersonalPart::Absent
                 if envelope.request_id.is_some() && of_request == envelope.request_id => {}
-            PersonalPart::Absent | PersonalPart::Erased => source = None,
+            PersonalPart::Absent | PersonalPart::Erased | PersonalPart::Unopened(_) => {
+                source = None
+            }
         }
         of_request = envelope.request_id;
         items.push(Item {

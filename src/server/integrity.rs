@@ -7,10 +7,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::app;
+use projections::{PersonalPart, Unopened};
+
+use crate::app::{self, Why};
 use crate::http::Shared;
 use crate::log::{Log, ReadError};
-use crate::vault::Vault;
+use crate::vault::{Tampered, Vault, VaultError};
 
 /// What re-reading has found so far.
 #[derive(Debug, Default)]
@@ -44,12 +46,25 @@ pub enum Broken {
         /// What is wrong with it.
         reason: String,
     },
+    /// Every entry is what it was, and what is sealed beside some of them has no key any more.
+    #[error(
+        "what is sealed beside {entries} entries, the first at {first}, has no key in this vault"
+    )]
+    NoKey {
+        /// How many entries.
+        entries: u64,
+        /// The first of them.
+        first: u64,
+    },
     /// The index by which streams are found is not what the entries say.
     #[error("the index of the streams does not agree with the entries")]
     Index,
     /// The log cannot be read at all now, which says nothing about it.
     #[error("the log cannot be read")]
     Unreadable(#[source] ReadError),
+    /// The vault cannot be read now, or not with this master key, which says nothing about it either.
+    #[error("the vault cannot be read")]
+    Vault(#[source] VaultError),
 }
 
 const BATCH: usize = 1024;
@@ -59,7 +74,7 @@ const BATCH: usize = 1024;
 /// read, each is found in its stream. Blocks.
 ///
 /// # Errors
-/// The first position that is not as it was written, or that streams would not be found whole.
+/// The first position that is not as it was written; if there is none, that streams would not be found whole, or keys are missing.
 pub fn verify(
     log: &Log,
     vault: &Vault,
@@ -71,13 +86,15 @@ pub fn verify(
         0 => log.agreement_blocking().map_err(|error| broken(0, error))?,
         _ => None,
     };
+    let mut without_key: Option<(u64, u64)> = None;
     loop {
         let stored = log.read_after_blocking(position, BATCH);
         let stored = stored.map_err(|error| broken(position, error))?;
         if stored.is_empty() {
-            return match agreement {
-                Some(agreement) if !agreement.holds() => Err(Broken::Index),
-                _ => Ok(position),
+            return match (agreement, without_key) {
+                (Some(agreement), _) if !agreement.holds() => Err(Broken::Index),
+                (_, Some((entries, first))) => Err(Broken::NoKey { entries, first }),
+                (_, None) => Ok(position),
             };
         }
         for entry in &stored {
@@ -85,7 +102,20 @@ pub fn verify(
                 position: entry.position,
                 reason,
             };
-            let recorded = app::decode(vault, entry).map_err(|error| broken(chain(&error)))?;
+            let recorded = app::decode(vault, entry).map_err(|error| match error.why {
+                Why::Vault(error) => Broken::Vault(error),
+                Why::Entry(_) | Why::Unpaired | Why::Shape(_) => broken(chain(&error.why)),
+            })?;
+            match recorded.personal {
+                PersonalPart::Unopened(Unopened::Tampered) => {
+                    return Err(broken(Tampered.to_string()));
+                }
+                PersonalPart::Unopened(Unopened::NoKey) => {
+                    let (entries, _) = without_key.get_or_insert((0, entry.position));
+                    *entries += 1;
+                }
+                PersonalPart::Absent | PersonalPart::Erased | PersonalPart::Known(_) => {}
+            }
             let envelope = &recorded.entry.envelope;
             if envelope.stream != entry.stream || envelope.version != entry.version {
                 return Err(broken(
@@ -146,11 +176,13 @@ pub fn watch(shared: Shared) {
                     shared.integrity.broken.store(true, Ordering::Release);
                     tracing::error!(position, reason, "the log is not as it was written");
                 }
-                Err(error @ Broken::Index) => {
+                Err(error @ (Broken::Index | Broken::NoKey { .. })) => {
                     shared.integrity.broken.store(true, Ordering::Release);
                     tracing::error!(%error);
                 }
-                Err(Broken::Unreadable(error)) => tracing::warn!(%error, "the log cannot be read"),
+                Err(error @ (Broken::Unreadable(_) | Broken::Vault(_))) => {
+                    tracing::warn!(error = chain(&error), "the log is not verified");
+                }
             }
             let started = std::time::Instant::now();
             while started.elapsed() < AGAIN && !shared.stopping.is_cancelled() {

@@ -42,6 +42,21 @@ async fn look_after(shared: &Shared) {
     }
 }
 
+/// Wraps data keys under the first master key that are wrapped by another: the rotation of the master key.
+pub async fn rewrap(shared: Shared) {
+    let rewrapping = shared.app.vault.rewrap();
+    match shared.stopping.run_until_cancelled(rewrapping).await {
+        Some(Ok(0)) | None => {}
+        Some(Ok(data_keys)) => {
+            tracing::info!(
+                data_keys,
+                "all data keys are wrapped by the first master key now"
+            );
+        }
+        Some(Err(error)) => tracing::error!(%error, "data keys could not be wrapped anew"),
+    }
+}
+
 /// Learns what other nodes changed in a shared vault, until the service stops.
 pub async fn catch_up(shared: Shared) {
     if !shared.app.log.is_shared() {

@@ -40,7 +40,8 @@ use crate::{administration, clock, gateway};
 pub use descriptors::raise_descriptor_limit;
 pub use integrity::{Broken, Integrity, verify};
 pub use stores::{
-    Claim, Stores, claim, connections, migrate, open_embedded_read_only, open_read_only, schemas,
+    Claim, Stores, claim, connections, create_private, migrate, open_embedded_read_only,
+    open_read_only, schemas,
 };
 
 /// The read models' file in the data folder.
@@ -64,6 +65,19 @@ pub enum StartError {
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] log::OpenError),
+    /// There is a vault whose log is gone.
+    #[error(
+        "there is a vault and no log beside it: put the log back, or take the vault away to begin anew"
+    )]
+    LogMissing,
+    /// There is a log whose vault is gone.
+    #[error(
+        "there is a log of {entries} entries and no vault beside it: put the vault back, which alone opens what is sealed there"
+    )]
+    VaultMissing {
+        /// How many entries the log has.
+        entries: u64,
+    },
     /// The master key is missing, weak or wrong.
     #[error("the master key cannot be used")]
     MasterKey(#[from] MasterKeyError),
@@ -183,6 +197,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     tasks.spawn(refusals);
     tasks.spawn(maintenance::run(shared.clone()));
     tasks.spawn(maintenance::catch_up(shared.clone()));
+    tasks.spawn(maintenance::rewrap(shared.clone()));
     integrity::watch(shared);
     Ok(running)
 }

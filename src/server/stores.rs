@@ -40,6 +40,7 @@ impl Stores {
         let folder = &config.store.data_dir;
         create_private(folder).map_err(StartError::DataFolder)?;
         let claim = claim(folder)?;
+        expect_whole(config)?;
         let migrate = config.store.migrate;
         let options = Options { migrate };
         let (log, vault) = match &config.store.database_url {
@@ -115,6 +116,7 @@ pub fn schemas(
 /// # Errors
 /// One needs a newer program, or cannot be written.
 pub fn migrate(config: &Config, contract: bool) -> Result<(), StartError> {
+    expect_whole(config)?;
     let folder = &config.store.data_dir;
     match &config.store.database_url {
         None => {
@@ -129,6 +131,29 @@ pub fn migrate(config: &Config, contract: bool) -> Result<(), StartError> {
         }
     }
     Ok(())
+}
+
+/// A log without its vault, or a vault without its log, is not made whole by a new one: what one has recorded, only the other
+/// opens.
+fn expect_whole(config: &Config) -> Result<(), StartError> {
+    let store = &config.store;
+    let url = store.database_url.as_ref();
+    let [log, vault] = schemas(&store.data_dir, url)?.map(|(_, schema)| schema.applied > 0);
+    match (log, vault) {
+        (true, true) | (false, false) => Ok(()),
+        (false, true) => Err(StartError::LogMissing),
+        // Whoever makes both makes the log first, and may have been stopped then.
+        (true, false) => {
+            let log = match url {
+                None => Log::open_read_only(&store.data_dir),
+                Some(url) => Log::open_postgres_read_only(url.expose()),
+            };
+            match log?.head() {
+                0 => Ok(()),
+                entries => Err(StartError::VaultMissing { entries }),
+            }
+        }
+    }
 }
 
 /// Takes a data folder's read models for this process.
@@ -168,8 +193,11 @@ fn master_keys(config: &Config) -> Result<MasterKeys, MasterKeyError> {
     }
 }
 
-/// Only the service's own user may look into the folder.
-fn create_private(folder: &Path) -> io::Result<()> {
+/// Makes a folder that only the service's own user may look into.
+///
+/// # Errors
+/// It cannot be made.
+pub fn create_private(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -1,5 +1,6 @@
 //! The program as its users see it: what it prints where, and how it ends.
 
+mod apart;
 mod bench;
 #[expect(dead_code, reason = "a part of the provider's faults is used here")]
 #[path = "../support/fake_provider.rs"]

@@ -112,7 +112,7 @@ fn what_a_database_does_without_is_told() {
         up.stderr.contains(told) && up.stderr.contains("42501"),
         "{up:?}"
     );
-    database.run("DROP OWNED BY plain; DROP ROLE plain");
+    database.run("DROP OWNED BY plain; DROP ROLE plain; GRANT USAGE ON LANGUAGE plpgsql TO PUBLIC");
 }
 
 /// Version 0.1.0 kept a vault with one migration.
@@ -194,6 +194,16 @@ async fn a_node_that_does_not_know_what_a_newer_one_recorded_stands_aside() {
     }
     assert_eq!(rig.proxy.list_tools(&tokens.access).await.status, 503);
     assert!(rig.server.log().contains("following the log halted"));
+    // Its lists do not pass for whole.
+    let page = rig.server.get("/api/v1/events?limit=1").await.expect(200);
+    assert!(page.json()["behind"].as_u64() >= Some(1), "{page:?}");
+    assert_eq!(page.header("x-behind"), page.json()["behind"].to_string());
+    let listed = rig.server.command(&["logins"]).await;
+    let said = String::from_utf8_lossy(&listed.stderr).into_owned();
+    assert!(
+        listed.status.success() && said.contains("incomplete: "),
+        "{listed:?}"
+    );
 }
 
 /// Nodes of this version; a newer program expands while they serve, and contracts before the last has gone.

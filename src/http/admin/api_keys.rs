@@ -31,7 +31,7 @@ pub async fn list(
     State(admin): State<Admin>,
     query: Query,
 ) -> Result<Response, Problem> {
-    admin.caught_up(min_position(&query)?).await?;
+    let head = admin.caught_up(min_position(&query)?).await?;
     let (keys, watermark) = admin
         .read(|reader| Ok((reader.api_keys()?, reader.position()?.checked_sub(1))))
         .await?;
@@ -41,7 +41,7 @@ pub async fn list(
     admin
         .record_read(&operator, "/api/v1/api-keys", &query)
         .await?;
-    query.answer(&page)
+    query.answer(&page, head)
 }
 
 /// A new API key; the key is shown this once.

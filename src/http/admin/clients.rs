@@ -27,12 +27,12 @@ pub async fn list(
     query: Query,
 ) -> Result<Response, Problem> {
     let filter = ClientFilter::parse(query.pairs(), operator.context.now)?;
-    admin.caught_up(filter.paging.min_position).await?;
+    let head = admin.caught_up(filter.paging.min_position).await?;
     admin
         .record_read(&operator, "/api/v1/clients", &query)
         .await?;
     let page = admin.read(move |reader| reader.clients(&filter)).await?;
-    query.answer(&page)
+    query.answer(&page, head)
 }
 
 /// Shows a client.

@@ -28,16 +28,17 @@ pub async fn list(
     query: Query,
 ) -> Result<Response, Problem> {
     let filter = EventFilter::parse(query.pairs(), operator.context.now)?;
-    admin.caught_up(filter.paging.min_position).await?;
+    let head = admin.caught_up(filter.paging.min_position).await?;
     admin
         .record_read(&operator, "/api/v1/events", &query)
         .await?;
     let page = admin.read(move |reader| reader.events(&filter)).await?;
-    query.answer(&Page {
+    let page = Page {
         rows: render(&admin.shared, page.rows).await?,
         next: page.next,
         watermark: page.watermark,
-    })
+    };
+    query.answer(&page, head)
 }
 
 /// Shows the event at a position.

@@ -26,14 +26,14 @@ pub async fn list(
 ) -> Result<Response, Problem> {
     let now = operator.context.now;
     let filter = GrantFilter::parse(query.pairs(), now)?;
-    admin.caught_up(filter.paging.min_position).await?;
+    let head = admin.caught_up(filter.paging.min_position).await?;
     admin
         .record_read(&operator, "/api/v1/grants", &query)
         .await?;
     let page = admin
         .read(move |reader| reader.grants(&filter, now))
         .await?;
-    query.answer(&page)
+    query.answer(&page, head)
 }
 
 /// Shows a grant.

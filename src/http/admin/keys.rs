@@ -78,7 +78,7 @@ pub async fn list(
     State(admin): State<Admin>,
     query: Query,
 ) -> Result<Response, Problem> {
-    admin.caught_up(min_position(&query)?).await?;
+    let head = admin.caught_up(min_position(&query)?).await?;
     let now = operator.context.now;
     let keys = admin.shared.app.vault.signing_keys();
     let rows = keys
@@ -92,7 +92,7 @@ pub async fn list(
         .collect();
     let page = page_of(&query, rows, admin.shared.app.log.head().checked_sub(1))?;
     admin.record_read(&operator, "/api/v1/keys", &query).await?;
-    query.answer(&page)
+    query.answer(&page, head)
 }
 
 /// As long as caches may keep our key sets; nobody else reads HS256 tokens.

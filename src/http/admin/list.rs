@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use projections::{BadFilter, Listed, Page};
+use serde::Serialize;
 
 use super::Admin;
 use super::problem::Problem;
@@ -98,13 +99,15 @@ impl Query {
         self
     }
 
-    /// Renders a page.
+    /// Renders a page of what the log held with `head` entries, and how many of them it does not know of.
     ///
     /// # Errors
     /// Never for rows that serialize.
-    pub fn answer<R: Listed>(&self, page: &Page<R>) -> Result<Response, Problem> {
+    pub fn answer<R: Listed>(&self, page: &Page<R>, head: u64) -> Result<Response, Problem> {
+        let known = page.watermark.map_or(0, |last| last + 1);
+        let behind = head.checked_sub(known).filter(|behind| *behind > 0);
         let (mime, body) = match self.format {
-            Format::Json => ("application/json", json(page)),
+            Format::Json => ("application/json", json(page, behind)),
             Format::Ndjson => (NDJSON, page.rows.iter().try_fold(Vec::new(), line)),
             Format::Csv => ("text/csv; charset=utf-8; header=present", csv(page)),
         };
@@ -113,6 +116,9 @@ impl Query {
         let headers = response.headers_mut();
         if let Some(watermark) = page.watermark {
             headers.insert(X_WATERMARK, watermark.into());
+        }
+        if let Some(behind) = behind {
+            headers.insert(X_BEHIND, behind.into());
         }
         if let Some(next) = &page.next
             && let Ok(link) = HeaderValue::from_str(&self.link(next))
@@ -134,9 +140,18 @@ impl Query {
 }
 
 const X_WATERMARK: HeaderName = HeaderName::from_static("x-watermark");
+const X_BEHIND: HeaderName = HeaderName::from_static("x-behind");
 
-fn json<R: Listed>(page: &Page<R>) -> Result<Vec<u8>, std::io::Error> {
-    Ok(serde_json::to_vec(page)?)
+#[derive(Serialize)]
+struct Document<'a, R: Serialize> {
+    #[serde(flatten)]
+    page: &'a Page<R>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    behind: Option<u64>,
+}
+
+fn json<R: Listed>(page: &Page<R>, behind: Option<u64>) -> Result<Vec<u8>, std::io::Error> {
+    Ok(serde_json::to_vec(&Document { page, behind })?)
 }
 
 fn line<R: Listed>(mut lines: Vec<u8>, row: &R) -> Result<Vec<u8>, std::io::Error> {

@@ -22,10 +22,10 @@ pub async fn list(
     query: Query,
 ) -> Result<Response, Problem> {
     let filter = LoginFilter::parse(query.pairs(), operator.context.now)?;
-    admin.caught_up(filter.paging.min_position).await?;
+    let head = admin.caught_up(filter.paging.min_position).await?;
     admin
         .record_read(&operator, "/api/v1/logins", &query)
         .await?;
     let page = admin.read(move |reader| reader.logins(&filter)).await?;
-    query.answer(&page)
+    query.answer(&page, head)
 }

@@ -130,11 +130,12 @@ const SOON: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Parts {
-    /// Waits for the read models: shortly for what the log has now, and for `min_position`.
+    /// Waits for the read models: shortly for what the log has now, and for `min_position`. Returns how many entries the log has,
+    /// which they may not have reached.
     ///
     /// # Errors
     /// They did not reach `min_position` in time.
-    async fn caught_up(&self, min_position: Option<u64>) -> Result<(), Problem> {
+    async fn caught_up(&self, min_position: Option<u64>) -> Result<u64, Problem> {
         let app = &self.shared.app;
         // What another node has just done is to be told here, too.
         let head = app.log.current_head().await;
@@ -143,10 +144,11 @@ impl Parts {
         // Behind or not: the answer says how far it knows.
         let _ = tokio::time::timeout(SOON, soon).await;
         let Some(position) = min_position else {
-            return Ok(());
+            return Ok(head);
         };
         let reached = app.progress.wait_for_read_model(position.saturating_add(1));
-        tokio::time::timeout(PATIENCE, reached).await.map_err(|_| {
+        let reached = tokio::time::timeout(PATIENCE, reached).await;
+        reached.map(|()| head).map_err(|_| {
             Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "read_model_behind",

@@ -30,7 +30,7 @@ pub async fn list(
     State(admin): State<Admin>,
     query: Query,
 ) -> Result<Response, Problem> {
-    admin.caught_up(min_position(&query)?).await?;
+    let head = admin.caught_up(min_position(&query)?).await?;
     let (operators, watermark) = admin
         .read(|reader| Ok((reader.operators()?, reader.position()?.checked_sub(1))))
         .await?;
@@ -40,7 +40,7 @@ pub async fn list(
     admin
         .record_read(&operator, "/api/v1/operators", &query)
         .await?;
-    query.answer(&page)
+    query.answer(&page, head)
 }
 
 /// A new operator; the token is shown this once.

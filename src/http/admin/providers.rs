@@ -69,7 +69,7 @@ pub async fn list(
     State(admin): State<Admin>,
     query: Query,
 ) -> Result<Response, Problem> {
-    admin.caught_up(min_position(&query)?).await?;
+    let head = admin.caught_up(min_position(&query)?).await?;
     let app = &admin.shared.app;
     let providers = app.directory.providers();
     let rows = providers
@@ -80,7 +80,7 @@ pub async fn list(
     admin
         .record_read(&operator, "/api/v1/providers", &query)
         .await?;
-    query.answer(&page)
+    query.answer(&page, head)
 }
 
 /// Shows a provider without its secret.

@@ -71,7 +71,7 @@ pub async fn list(
     State(admin): State<Admin>,
     query: Query,
 ) -> Result<Response, Problem> {
-    admin.caught_up(min_position(&query)?).await?;
+    let head = admin.caught_up(min_position(&query)?).await?;
     let app = &admin.shared.app;
     let mut rows = Vec::new();
     for (id, proxy) in app.directory.proxies() {
@@ -82,7 +82,7 @@ pub async fn list(
     admin
         .record_read(&operator, "/api/v1/proxies", &query)
         .await?;
-    query.answer(&page)
+    query.answer(&page, head)
 }
 
 /// Shows a proxy without its secrets.

@@ -185,6 +185,7 @@ fn page_of(row: &str) -> Value {
             "data": {"type": "array", "items": reference(row)},
             "next": {"type": "string", "description": "The cursor of the next page; absent: this is the last"},
             "watermark": {"type": "integer", "description": "The highest position the answer knows of"},
+            "behind": {"type": "integer", "description": "How many entries of the log it does not know of yet; absent: none"},
         },
     })
 }
