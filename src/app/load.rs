@@ -9,6 +9,7 @@ use domain::event::Event;
 use domain::proxy;
 use projections::{ReadModelError, Reader};
 
+use super::revocations::ADMITTED_AFTER;
 use super::{App, Unavailable};
 use crate::log::StoredEntry;
 
@@ -36,7 +37,7 @@ impl App {
     /// # Errors
     /// A store cannot be read.
     pub fn load(&self, reader: &Reader, folded: u64, now: Timestamp) -> Result<(), LoadError> {
-        for (grant, end) in reader.revocations(now)? {
+        for (grant, end) in reader.revocations(now - ADMITTED_AFTER)? {
             self.revocations.insert(grant, end);
         }
         let mut from = folded;

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
+use chrono::TimeDelta;
 use domain::Timestamp;
 use domain::event::Event;
 use domain::grant;
@@ -12,6 +13,9 @@ use domain::id::GrantId;
 /// The revoked grants, each with the end of its last access token.
 #[derive(Default)]
 pub struct Revocations(RwLock<HashMap<GrantId, Timestamp>>);
+
+/// Nodes that share a log admit a token for a moment after its end; by then it must still be known to be revoked.
+pub(super) const ADMITTED_AFTER: TimeDelta = TimeDelta::minutes(1);
 
 impl Revocations {
     /// Whether tokens of this grant must be refused.
@@ -36,7 +40,7 @@ impl Revocations {
         self.0
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .retain(|_, end| *end > now);
+            .retain(|_, end| *end > now - ADMITTED_AFTER);
     }
 
     pub(super) fn apply(&self, stream: &str, event: &Event) {
@@ -46,5 +50,21 @@ impl Revocations {
         {
             self.insert(grant, end);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_admitted_after_its_end_is_not_forgotten_at_its_end() {
+        let (grant, end) = (GrantId(crate::clock::event_id().0), crate::clock::now());
+        let revocations = Revocations::default();
+        revocations.insert(grant, end);
+        revocations.prune(end + TimeDelta::seconds(1));
+        assert!(revocations.contains(grant));
+        revocations.prune(end + TimeDelta::minutes(2));
+        assert!(!revocations.contains(grant));
     }
 }
