@@ -88,6 +88,7 @@ async fn produce(log: Log, producer: usize, until: Instant) -> Vec<Duration> {
         let append = Append {
             stream: format!("grant-{grant:032x}"),
             expected: n % 5,
+            premises: Vec::new(),
             entries: vec![NewEntry {
                 entry: vec![b'x'; 500],
                 sealed: None,

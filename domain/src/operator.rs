@@ -65,8 +65,10 @@ pub enum Command {
     Add(Added),
     /// Give them another name or role; unchanged ones record nothing.
     Change {
-        /// What they are called and may do from now on.
-        changed: Changed,
+        /// What they are called from now on, if something else.
+        name: Option<String>,
+        /// What they may do from now on, if something else.
+        role: Option<Role>,
         /// As in [`Command::Remove`].
         another_admin_remains: bool,
     },
@@ -179,11 +181,16 @@ impl Aggregate for Operator {
             (Command::Add(_), Self::Present(_) | Self::Removed) => Err(Rule::Exists.into()),
             (
                 Command::Change {
-                    changed,
+                    name,
+                    role,
                     another_admin_remains,
                 },
                 Self::Present(current),
             ) => {
+                let changed = Changed {
+                    name: name.unwrap_or_else(|| current.name.clone()),
+                    role: role.unwrap_or(current.role),
+                };
                 check_name(&changed.name)?;
                 let steps_down = current.role == Role::Admin && changed.role != Role::Admin;
                 if steps_down && !another_admin_remains {

@@ -82,6 +82,8 @@ pub enum Command {
     },
     /// Replace its settings; unchanged settings record nothing.
     Change {
+        /// What they were when the new ones were made of them.
+        from: Box<Configured>,
         /// How to speak to it from now on.
         settings: Settings,
         /// Which client secret in the vault belongs to it.
@@ -128,6 +130,9 @@ pub enum Rule {
     /// There is none of this number, or no more.
     #[error("there is no such provider")]
     Unknown,
+    /// Its settings are no longer those that the change was made of.
+    #[error("the provider was changed meanwhile")]
+    Outdated,
     /// The name is empty, too long or not printable.
     #[error("name: expected 1 to 200 printable characters")]
     Name,
@@ -186,6 +191,7 @@ impl Aggregate for Provider {
             (Command::Add { .. }, Self::Present(_) | Self::Removed) => Err(Rule::Exists.into()),
             (
                 Command::Change {
+                    from,
                     settings,
                     secret_version,
                 },
@@ -196,11 +202,13 @@ impl Aggregate for Provider {
                     settings,
                     secret_version,
                 };
-                Ok(if next == **current {
-                    Vec::new()
+                if next == **current {
+                    Ok(Vec::new())
+                } else if from == *current {
+                    Ok(vec![Event::Changed(Box::new(next))])
                 } else {
-                    vec![Event::Changed(Box::new(next))]
-                })
+                    Err(Rule::Outdated.into())
+                }
             }
             (Command::Remove { in_use: true }, Self::Present(_)) => Err(Rule::InUse.into()),
             (Command::Remove { in_use: false }, Self::Present(_)) => {

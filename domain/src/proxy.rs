@@ -153,6 +153,8 @@ pub enum Command {
     },
     /// Replace its terms; unchanged terms record nothing.
     Change {
+        /// What they were when the new ones were made of them.
+        from: Box<Configured>,
         /// Its terms from now on.
         settings: Box<Settings>,
         /// Which secret settings in the vault belong to it, if any.
@@ -199,6 +201,9 @@ pub enum Rule {
     /// There is none of this number, or no more.
     #[error("there is no such proxy")]
     Unknown,
+    /// Its terms are no longer those that the change was made of.
+    #[error("the proxy was changed meanwhile")]
+    Outdated,
     /// Its provider does not exist.
     #[error("oauth_proxy_provider_id: expected the number of a provider")]
     UnknownProvider,
@@ -272,6 +277,7 @@ impl Aggregate for Proxy {
             (Command::Add { .. }, Self::Present(_) | Self::Removed) => Err(Rule::Exists.into()),
             (
                 Command::Change {
+                    from,
                     settings,
                     private_version,
                     provider_is_known,
@@ -279,11 +285,13 @@ impl Aggregate for Proxy {
                 Self::Present(current),
             ) => {
                 let next = configured(*settings, private_version, provider_is_known)?;
-                Ok(if next == **current {
-                    Vec::new()
+                if next == **current {
+                    Ok(Vec::new())
+                } else if from == *current {
+                    Ok(vec![Event::Changed(Box::new(next))])
                 } else {
-                    vec![Event::Changed(Box::new(next))]
-                })
+                    Err(Rule::Outdated.into())
+                }
             }
             (Command::Remove, Self::Present(_)) => Ok(vec![Event::Removed(Removed {})]),
             (Command::Change { .. } | Command::Remove, Self::Absent | Self::Removed) => {

@@ -31,10 +31,12 @@ fn add(configured: Configured) -> Command {
     }
 }
 
-fn change(configured: Configured) -> Command {
+/// A change that was made of "idp" with the first secret.
+fn change(next: Configured) -> Command {
     Command::Change {
-        settings: configured.settings,
-        secret_version: configured.secret_version,
+        from: Box::new(configured("idp", 1)),
+        settings: next.settings,
+        secret_version: next.secret_version,
     }
 }
 
@@ -68,6 +70,19 @@ fn only_a_difference_is_a_change() {
             .when(change(next.clone()))
             .then(&[Event::Changed(Box::new(next))]);
     }
+}
+
+#[test]
+fn a_change_of_what_is_no_longer_so_is_refused() {
+    let other = configured("other", 1);
+    let history = [configured("idp", 1), other.clone()].map(Box::new);
+    let [added, changed] = history;
+    let history = [Event::Added(added), Event::Changed(changed)];
+    given::<Provider>(&history)
+        .when(change(configured("idp", 2)))
+        .then_refused(Rule::Outdated);
+    // It is so already, whoever did it.
+    given::<Provider>(&history).when(change(other)).then(&[]);
 }
 
 #[test]

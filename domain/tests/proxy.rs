@@ -59,9 +59,11 @@ fn add(settings: Settings) -> Command {
     }
 }
 
-fn change(settings: Settings, private_version: Option<Uuid>) -> Command {
+/// A change that was made of the first terms.
+fn change(next: Settings, private_version: Option<Uuid>) -> Command {
     Command::Change {
-        settings: Box::new(settings),
+        from: Box::new(configured(settings())),
+        settings: Box::new(next),
         private_version,
         provider_is_known: true,
     }
@@ -136,9 +138,24 @@ fn the_last_change_holds() {
     let off = configured(settings_with(|s| s.enabled = false));
     let state = after::<Proxy>(&[added(), changed(off.clone())]);
     assert_eq!(state.configured(), Some(&off));
-    given::<Proxy>(&[added(), changed(off)])
-        .when(change(settings(), None))
-        .then(&[changed(configured(settings()))]);
+    let history = [added(), changed(off.clone())];
+    let outdated = settings_with(|s| s.name = "other".to_owned());
+    given::<Proxy>(&history)
+        .when(change(outdated.clone(), None))
+        .then_refused(Rule::Outdated);
+    let current = Command::Change {
+        from: Box::new(off.clone()),
+        settings: Box::new(outdated.clone()),
+        private_version: None,
+        provider_is_known: true,
+    };
+    given::<Proxy>(&history)
+        .when(current)
+        .then(&[changed(configured(outdated))]);
+    // It is so already, whoever did it.
+    given::<Proxy>(&history)
+        .when(change(off.settings, None))
+        .then(&[]);
 }
 
 #[test]
@@ -168,6 +185,7 @@ fn its_provider_must_exist() {
             }
         } else {
             Command::Change {
+                from: Box::new(configured(*settings.clone())),
                 settings,
                 private_version,
                 provider_is_known,

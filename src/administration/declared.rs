@@ -1,6 +1,8 @@
 //! What the configuration file declares: added or changed by name, never removed.
 
 use domain::id::{ProviderId, ProxyId};
+use domain::provider::Provider;
+use domain::proxy::Proxy;
 use domain::{provider, proxy};
 
 use super::provider::add_provider_as;
@@ -56,8 +58,12 @@ async fn provider(
     loop {
         let settings = declared.settings.clone();
         if let Some(id) = provider_named(app, &settings.name) {
-            change_provider(app, id, settings, Some(secret), context).await?;
-            return Ok(());
+            let state = app.fresh::<Provider>(id).await?;
+            let current = state.configured().ok_or(provider::Rule::Unknown)?;
+            match change_provider(app, id, current, settings, Some(secret), context).await {
+                Err(Refused::Provider(provider::Rule::Outdated)) => continue,
+                changed => return changed.map(drop),
+            }
         }
         let id = app.directory.next_provider();
         match add_provider_as(app, id, settings, secret, context).await {
@@ -85,8 +91,12 @@ async fn proxy(app: &App, declared: &DeclaredProxy, context: &Context) -> Result
             provider_id,
         );
         if let Some(id) = proxy_named(app, &declared.name) {
-            change_proxy(app, id, settings, &private, context).await?;
-            return Ok(());
+            let state = app.fresh::<Proxy>(id).await?;
+            let current = state.configured().ok_or(proxy::Rule::Unknown)?;
+            match change_proxy(app, id, current, settings, &private, context).await {
+                Err(Refused::Proxy(proxy::Rule::Outdated)) => continue,
+                changed => return changed.map(drop),
+            }
         }
         let id = app.directory.next_proxy();
         match add_proxy_as(app, id, settings, &private, context).await {

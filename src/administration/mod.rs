@@ -15,7 +15,7 @@ use crate::app::{ExecuteError, Unavailable};
 use crate::federation::Misconfigured;
 
 pub use declared::declare;
-pub use operator::{BOOTSTRAP, bootstrap, is_last_admin};
+pub use operator::{BOOTSTRAP, another_admin, bootstrap};
 pub use provider::{add_provider, change_provider, remove_provider};
 pub use proxy::{InvalidHeader, add_proxy, change_proxy, private_terms, remove_proxy};
 

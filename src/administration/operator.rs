@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::app::{App, Context, ExecuteError, Unavailable};
 use crate::config::Admin;
+use crate::log::Premise;
 use crate::tokens::Secret;
 use crate::tokens::secret::OperatorToken;
 
@@ -59,25 +60,26 @@ fn add(token: SecretHash) -> Command {
     })
 }
 
-/// Whether nobody but `operator` administers. The read model only suggests who might; their own
+/// Somebody but `operator` who administers, as a premise that they still do. The read model only suggests who might; their own
 /// streams decide.
 ///
 /// # Errors
 /// The log cannot be read.
-pub async fn is_last_admin(
+pub async fn another_admin(
     app: &App,
     operator: OperatorId,
     others: impl IntoIterator<Item = OperatorId>,
-) -> Result<bool, Unavailable> {
+) -> Result<Option<Premise>, Unavailable> {
     for other in others {
         if other == operator {
             continue;
         }
-        if let Operator::Present(present) = &*app.fresh::<Operator>(other).await?
+        let (state, premise) = app.fresh_premise::<Operator>(other).await?;
+        if let Operator::Present(present) = &*state
             && present.role == Role::Admin
         {
-            return Ok(false);
+            return Ok(Some(premise));
         }
     }
-    Ok(true)
+    Ok(None)
 }

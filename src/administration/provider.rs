@@ -1,13 +1,15 @@
 //! Providers and their client secrets.
 
-use domain::id::ProviderId;
+use domain::id::{ProviderId, ProxyId};
 use domain::provider::{Command, Configured, Provider, Rule, Settings};
+use domain::proxy::Proxy;
 use domain::secret::SecretHash;
 use uuid::Uuid;
 
 use super::Refused;
 use crate::app::{App, Context, ExecuteError, Unavailable};
 use crate::federation;
+use crate::log::Premise;
 
 /// Adds a provider under the next free number.
 ///
@@ -58,20 +60,20 @@ pub(super) async fn add_provider_as(
     }
 }
 
-/// Replaces a provider's settings, and its client secret if there is another one.
+/// Replaces a provider's settings, and its client secret if there is another one; the new ones were made of `from`.
 ///
 /// # Errors
-/// There is no such provider; the settings break a rule; a store failed.
+/// There is no such provider; [`Rule::Outdated`]; the settings break a rule; a store failed.
 pub async fn change_provider(
     app: &App,
     id: ProviderId,
+    from: &Configured,
     settings: Settings,
     client_secret: Option<&str>,
     context: &Context,
 ) -> Result<Configured, Refused> {
     federation::validate(&settings)?;
-    let state = app.fresh::<Provider>(id).await?;
-    let current = state.configured().ok_or(Rule::Unknown)?.secret_version;
+    let current = from.secret_version;
     let secret_version = match client_secret {
         Some(secret) if !is_stored(app, id, current, secret).await => {
             put_secret(app, id, secret, context).await?
@@ -79,6 +81,7 @@ pub async fn change_provider(
         Some(_) | None => current,
     };
     let command = Command::Change {
+        from: Box::new(from.clone()),
         settings,
         secret_version,
     };
@@ -98,18 +101,38 @@ pub async fn change_provider(
 /// # Errors
 /// There is no such provider, or proxies use it; a store failed.
 pub async fn remove_provider(app: &App, id: ProviderId, context: &Context) -> Result<(), Refused> {
-    let proxies = app.directory.proxies();
-    let in_use = proxies
-        .iter()
-        .any(|(_, proxy)| proxy.settings.provider_id == id);
-    let state = app.fresh::<Provider>(id).await?;
-    let version = state.configured().map(|provider| provider.secret_version);
-    app.execute::<Provider>(id, Command::Remove { in_use }, context)
-        .await?;
-    if let Some(version) = version {
-        forget_secret(app, id, version).await;
+    loop {
+        let state = app.fresh::<Provider>(id).await?;
+        let version = state.configured().map(|provider| provider.secret_version);
+        let (in_use, premises) = use_by_proxies(app, id).await?;
+        let command = Command::Remove { in_use };
+        match app
+            .execute_on::<Provider>(premises, id, command, context)
+            .await
+        {
+            Err(ExecuteError::Unavailable(Unavailable::Overtaken)) => app.catch_up().await?,
+            removed => {
+                removed?;
+                if let Some(version) = version {
+                    forget_secret(app, id, version).await;
+                }
+                return Ok(());
+            }
+        }
     }
-    Ok(())
+}
+
+/// Whether a proxy uses a provider; with the premises that none is changed and none is added, which would get the next number.
+async fn use_by_proxies(app: &App, id: ProviderId) -> Result<(bool, Vec<Premise>), Unavailable> {
+    let mut in_use = false;
+    let mut premises = Vec::new();
+    for number in 1..=app.directory.next_proxy().0 {
+        let (proxy, premise) = app.fresh_premise::<Proxy>(ProxyId(number)).await?;
+        let provider = proxy.configured().map(|proxy| proxy.settings.provider_id);
+        in_use |= provider == Some(id);
+        premises.push(premise);
+    }
+    Ok((in_use, premises))
 }
 
 async fn put_secret(

@@ -1,6 +1,6 @@
 //! Proxies and what they keep in the vault.
 
-use domain::id::ProxyId;
+use domain::id::{ProviderId, ProxyId};
 use domain::provider::Provider;
 use domain::proxy::{Command, Configured, Proxy, Rule, Settings};
 use http::{HeaderName, HeaderValue, header};
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::Refused;
-use crate::app::{App, Context, ExecuteError, Unavailable};
+use crate::app::{App, Context, ExecuteError, Executed, Unavailable};
 use crate::config::ProxyConfig;
 use crate::http::PrivateTerms;
 
@@ -67,14 +67,19 @@ pub(super) async fn add_proxy_as(
     context: &Context,
 ) -> Result<Configured, Refused> {
     check_headers(private)?;
-    let provider_is_known = provider_is_known(app, &settings).await?;
     let private_version = put_private(app, id, private, context).await?;
-    let command = Command::Add {
-        settings: Box::new(settings),
-        private_version,
-        provider_is_known,
-    };
-    match app.execute::<Proxy>(id, command, context).await {
+    let added = with_provider(
+        app,
+        id,
+        settings.provider_id,
+        context,
+        |provider_is_known| Command::Add {
+            settings: Box::new(settings.clone()),
+            private_version,
+            provider_is_known,
+        },
+    );
+    match added.await {
         Ok(executed) => {
             app.ensure_signing_keys(context).await?;
             Ok(executed.state.configured().cloned().ok_or(Rule::Unknown)?)
@@ -88,32 +93,38 @@ pub(super) async fn add_proxy_as(
     }
 }
 
-/// Replaces a proxy's terms as a whole.
+/// Replaces a proxy's terms as a whole; the new ones were made of `from`.
 ///
 /// # Errors
-/// There is no such proxy; the terms break a rule; a store failed.
+/// There is no such proxy; [`Rule::Outdated`]; the terms break a rule; a store failed.
 pub async fn change_proxy(
     app: &App,
     id: ProxyId,
+    from: &Configured,
     settings: Settings,
     private: &PrivateTerms,
     context: &Context,
 ) -> Result<Configured, Refused> {
     check_headers(private)?;
-    let provider_is_known = provider_is_known(app, &settings).await?;
-    let state = app.fresh::<Proxy>(id).await?;
-    let current = state.configured().ok_or(Rule::Unknown)?.private_version;
+    let current = from.private_version;
     let private_version = if is_stored(app, id, current, private).await {
         current
     } else {
         put_private(app, id, private, context).await?
     };
-    let command = Command::Change {
-        settings: Box::new(settings),
-        private_version,
-        provider_is_known,
-    };
-    match app.execute::<Proxy>(id, command, context).await {
+    let changed = with_provider(
+        app,
+        id,
+        settings.provider_id,
+        context,
+        |provider_is_known| Command::Change {
+            from: Box::new(from.clone()),
+            settings: Box::new(settings.clone()),
+            private_version,
+            provider_is_known,
+        },
+    );
+    match changed.await {
         Ok(executed) => {
             app.ensure_signing_keys(context).await?;
             Ok(executed.state.configured().cloned().ok_or(Rule::Unknown)?)
@@ -139,9 +150,25 @@ pub async fn remove_proxy(app: &App, id: ProxyId, context: &Context) -> Result<(
     Ok(())
 }
 
-async fn provider_is_known(app: &App, settings: &Settings) -> Result<bool, Unavailable> {
-    let provider = app.fresh::<Provider>(settings.provider_id).await?;
-    Ok(provider.configured().is_some())
+/// Executes a command that rests on its provider: only as long as that is as it was found.
+async fn with_provider(
+    app: &App,
+    id: ProxyId,
+    provider: ProviderId,
+    context: &Context,
+    command: impl Fn(bool) -> Command,
+) -> Result<Executed<Proxy>, ExecuteError<Rule>> {
+    loop {
+        let (state, premise) = app.fresh_premise::<Provider>(provider).await?;
+        let command = command(state.configured().is_some());
+        match app
+            .execute_on::<Proxy>(vec![premise], id, command, context)
+            .await
+        {
+            Err(ExecuteError::Unavailable(Unavailable::Overtaken)) => {}
+            executed => return executed,
+        }
+    }
 }
 
 async fn put_private(

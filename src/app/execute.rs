@@ -8,7 +8,7 @@ use domain::id::EventId;
 use super::stamp::{self, Place};
 use super::streams::Slot;
 use super::{App, Context, Stored, Unavailable};
-use crate::log::{Append, AppendError, NewEntry, Pending};
+use crate::log::{Append, AppendError, NewEntry, Pending, Premise};
 use crate::vault::VaultError;
 
 /// A conflict means that somebody else was faster; this many times we try again.
@@ -48,7 +48,24 @@ impl App {
     where
         A::Command: Clone,
     {
-        self.run(id, command, context, None).await
+        self.run(id, command, Vec::new(), context, None).await
+    }
+
+    /// Executes a command that rests on what other streams say: nothing is recorded if one of them has grown since.
+    ///
+    /// # Errors
+    /// As [`App::execute`]; [`Unavailable::Overtaken`]: look again, and make the command anew.
+    pub async fn execute_on<A: Stored>(
+        &self,
+        premises: Vec<Premise>,
+        id: A::Id,
+        command: A::Command,
+        context: &Context,
+    ) -> Result<Executed<A>, ExecuteError<A::Rule>>
+    where
+        A::Command: Clone,
+    {
+        self.run(id, command, premises, context, None).await
     }
 
     /// Executes the first command on an aggregate whose id was just drawn: its stream is taken to
@@ -69,13 +86,15 @@ impl App {
             state: Arc::new(A::default()),
             version: 0,
         };
-        self.run(id, command, context, Some(empty)).await
+        self.run(id, command, Vec::new(), context, Some(empty))
+            .await
     }
 
     async fn run<A: Stored>(
         &self,
         id: A::Id,
         command: A::Command,
+        premises: Vec<Premise>,
         context: &Context,
         mut assumed: Option<Slot<A>>,
     ) -> Result<Executed<A>, ExecuteError<A::Rule>>
@@ -88,7 +107,13 @@ impl App {
             let (slot, origin) = self.slot(&stream, reload, assumed.take()).await?;
             let submitted = {
                 let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-                self.submit(&mut slot, &stream, command.clone(), context)
+                self.submit(
+                    &mut slot,
+                    &stream,
+                    command.clone(),
+                    premises.clone(),
+                    context,
+                )
             };
             let submitted = match submitted {
                 Ok(submitted) => submitted,
@@ -135,6 +160,9 @@ impl App {
                 Err(error) => {
                     A::cache(&self.streams).forget(&stream, &slot);
                     match error {
+                        AppendError::Conflict { .. } if !premises.is_empty() => {
+                            return Err(Unavailable::Overtaken.into());
+                        }
                         AppendError::Conflict { .. } => reload = true,
                         error => return Err(Unavailable::from(error).into()),
                     }
@@ -170,6 +198,7 @@ impl App {
         slot: &mut Slot<A>,
         stream: &str,
         command: A::Command,
+        premises: Vec<Premise>,
         context: &Context,
     ) -> Result<Submitted<A>, VaultError> {
         let (events, rule) = match slot.state.decide(command, context.now) {
@@ -216,6 +245,7 @@ impl App {
             pending: Some(self.log.submit(Append {
                 stream: stream.to_owned(),
                 expected,
+                premises,
                 entries,
             })),
         })

@@ -26,7 +26,7 @@ use domain::entry::Entry;
 use domain::event::{Correlation, Event};
 use domain::key::{self, Algorithm};
 
-use crate::log::{Append, AppendError, Log, ReadError};
+use crate::log::{Append, AppendError, Log, Premise, ReadError};
 use crate::vault::{Vault, VaultError};
 
 pub use directory::{Directory, ProxyTerms};
@@ -95,6 +95,9 @@ pub enum Unavailable {
     /// The read models cannot be asked now.
     #[error("the read models cannot be read")]
     ReadModel,
+    /// What the command rested on has changed meanwhile.
+    #[error("what the command rested on has changed")]
+    Overtaken,
     /// Others changed the same stream all the time.
     #[error("the stream changed too often")]
     Contended,
@@ -179,6 +182,20 @@ impl App {
         Ok(self.read::<A>(&A::stream(id)).await?.state)
     }
 
+    /// The same, with the premise that it stays so.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub async fn fresh_premise<A: Stored>(
+        &self,
+        id: A::Id,
+    ) -> Result<(Arc<A>, Premise), Unavailable> {
+        let stream = A::stream(id);
+        let Slot { state, version } = self.read::<A>(&stream).await?;
+        let length = version;
+        Ok((state, Premise { stream, length }))
+    }
+
     /// The state of an aggregate as no other node has moved it on: a reason to proceed where the cached state of a node among
     /// several is none.
     ///
@@ -237,6 +254,7 @@ impl App {
         let append = Append {
             stream,
             expected: 0,
+            premises: Vec::new(),
             entries,
         };
         self.log.append(append).await?;

@@ -86,6 +86,7 @@ fn again(story: &[Entry], at: Timestamp) -> Append {
         entries: entries.collect(),
         stream: stream.clone(),
         expected: 0,
+        premises: Vec::new(),
     }
 }
 

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use super::queue::Submitted;
-use super::types::{AppendError, Appended, StoredEntry};
+use super::types::{AppendError, Appended, Premise, StoredEntry};
 use super::writer::Row;
 
 /// The rule about one append, by the state it met: where it goes, or how many entries its stream has instead.
 pub(super) type Decision = Result<u64, u64>;
 
-/// Applies the one rule of appending, each append seeing those before it.
+/// Applies the one rule of appending, each append seeing those before it: its stream, and those that it rests on, are as long as
+/// it expects.
 pub(super) fn decide<'a>(
     head: u64,
     mut versions: HashMap<&'a str, u64>,
@@ -18,8 +19,16 @@ pub(super) fn decide<'a>(
     let mut next = head;
     let mut decisions = Vec::with_capacity(batch.len());
     for Submitted { append, .. } in batch {
+        let holds = |premise: &Premise| {
+            versions
+                .get(premise.stream.as_str())
+                .copied()
+                .unwrap_or_default()
+                == premise.length
+        };
+        let rests = append.premises.iter().all(holds);
         let version = versions.entry(&append.stream).or_default();
-        if *version != append.expected {
+        if *version != append.expected || !rests {
             decisions.push(Err(*version));
             continue;
         }
@@ -29,6 +38,17 @@ pub(super) fn decide<'a>(
         *version += count;
     }
     decisions
+}
+
+/// The streams that a decision about these appends looks at, each with the length that is expected of it.
+pub(super) fn expectations(batch: &[Submitted]) -> impl Iterator<Item = (&str, u64)> {
+    batch.iter().flat_map(|Submitted { append, .. }| {
+        let premises = append.premises.iter();
+        let premises = premises.map(|premise| (premise.stream.as_str(), premise.length));
+        [(append.stream.as_str(), append.expected)]
+            .into_iter()
+            .chain(premises)
+    })
 }
 
 pub(super) fn rows<'a>(batch: &'a [Submitted], decisions: &[Decision]) -> Vec<Row<'a>> {

@@ -9,7 +9,8 @@
 //! - **Positions are dense, start at 0 and become visible in order.** Once a reader has seen position *p*, nothing will ever
 //!   appear below it. They are handed out under the single `log_head` row, never by a clock or a sequence.
 //! - **An append is conditional.** It names how many entries its stream has; another number is a
-//!   [`Conflict`](AppendError::Conflict) and writes nothing. That is what makes codes, states and refresh tokens single-use.
+//!   [`Conflict`](AppendError::Conflict) and writes nothing. That is what makes codes, states and refresh tokens single-use. It
+//!   may rest on other streams, too ([`Premise`]), which is what keeps the last admin.
 //! - **Appends are independent.** Many share one commit, each has its own answer: the conflict, malformedness or unreadable
 //!   stream of one never fails another. Appends submitted by one node are decided in the order of submission.
 //! - **Nothing is skipped.** A read that finds a gap, a missing tail or an undecodable row is [`ReadError::Corrupt`].
@@ -55,8 +56,8 @@ pub use readers::Readers;
 pub use sqlite::SqliteBackend;
 pub use stream_index::Agreement;
 pub use types::{
-    Append, AppendError, Appended, BackupError, MAX_ENTRY_BYTES, NewEntry, OpenError, ReadError,
-    StoreError, StoredEntry,
+    Append, AppendError, Appended, BackupError, MAX_ENTRY_BYTES, NewEntry, OpenError, Premise,
+    ReadError, StoreError, StoredEntry,
 };
 pub use writer::{Backend, CommitError, Row, Settled};
 

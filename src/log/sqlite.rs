@@ -215,6 +215,7 @@ mod tests {
         let append = |expected, bytes| Append {
             stream: "s".to_owned(),
             expected,
+            premises: Vec::new(),
             entries: vec![NewEntry {
                 entry: vec![b'x'; bytes],
                 sealed: None,

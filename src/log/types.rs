@@ -18,6 +18,17 @@ pub struct Append {
     pub expected: u64,
     /// At least one.
     pub entries: Vec<NewEntry>,
+    /// Other streams that the append rests on.
+    pub premises: Vec<Premise>,
+}
+
+/// A stream is as long as it was when something was decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Premise {
+    /// The stream's name.
+    pub stream: String,
+    /// How many entries it has; 0 if there is no such stream.
+    pub length: u64,
 }
 
 /// One entry to be added.
@@ -54,10 +65,12 @@ pub struct StoredEntry {
 /// Why an append was not acknowledged.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
-    /// The stream has another number of entries than expected; nothing was written.
-    #[error("the stream has {actual} entries, which is not what the append expected")]
+    /// The stream, or one that the append rests on, has another number of entries than expected; nothing was written.
+    #[error(
+        "the stream has {actual} entries, or another one is not as long as the append expected"
+    )]
     Conflict {
-        /// How many entries it has.
+        /// How many entries the append's own stream has.
         actual: u64,
     },
     /// The append is not one: no entry, an empty or oversized one, or no stream name. Nothing was written.

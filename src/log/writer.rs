@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::decision::{Decision, answer, decide, move_by, rows, same, taken};
+use super::decision::{Decision, answer, decide, expectations, move_by, rows, same, taken};
 use super::handover::Handover;
 use super::queue::{Commit, Commits, Queue, Submitted, Taken};
 use super::types::{AppendError, StoreError, StoredEntry};
@@ -255,7 +255,7 @@ impl<B: Backend> Writer<B> {
         {
             return written;
         }
-        let mut streams: Vec<&str> = batch.iter().map(|s| s.append.stream.as_str()).collect();
+        let mut streams: Vec<&str> = expectations(batch).map(|(stream, _)| stream).collect();
         streams.sort_unstable();
         streams.dedup();
         let head = match self.begin(&streams) {
@@ -277,11 +277,10 @@ impl<B: Backend> Writer<B> {
     fn write_in_one_step(&mut self, batch: &[Submitted]) -> Option<Written> {
         let known = *self.head.borrow();
         let mut expected = HashMap::new();
-        for Submitted { append, .. } in batch {
+        for (stream, length) in expectations(batch) {
             // No store holds more; beyond it, counting would not be safe.
-            i64::try_from(append.expected).ok()?;
-            let stream = append.stream.as_str();
-            expected.entry(stream).or_insert(append.expected);
+            i64::try_from(length).ok()?;
+            expected.entry(stream).or_insert(length);
         }
         let mut decisions = decide(0, expected.clone(), batch);
         if decisions.iter().any(Result::is_err) {

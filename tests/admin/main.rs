@@ -7,6 +7,7 @@ mod fake_provider;
 
 mod access;
 mod administration;
+mod at_once;
 mod declared;
 mod investigation;
 mod keys;

@@ -177,6 +177,7 @@ async fn a_node_that_does_not_know_what_a_newer_one_recorded_stands_aside() {
     let append = Append {
         stream: known.stream,
         expected: 1,
+        premises: Vec::new(),
         entries: vec![NewEntry {
             entry: entry.into(),
             sealed: known.sealed,

@@ -239,9 +239,11 @@ async fn a_proxy_that_is_not_there_or_is_off_is_not_found_whatever_the_method() 
             assert_eq!(body["error"], "proxy_not_found");
         }
     }
-    let mut off = (*rig.app().directory.proxy(ProxyId(1)).expect("proxy 1")).clone();
+    let from = (*rig.app().directory.proxy(ProxyId(1)).expect("proxy 1")).clone();
+    let mut off = from.clone();
     off.settings.enabled = false;
     let command = proxy::Command::Change {
+        from: Box::new(from),
         settings: Box::new(off.settings),
         private_version: None,
         provider_is_known: true,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use grantlog::log::{AppendError, Appended, NewEntry, QUEUE_LIMIT};
+use grantlog::log::{Append, AppendError, Appended, NewEntry, Premise, QUEUE_LIMIT};
 
 use super::faulty::{Call, Faults};
 use super::{STORES, Store, append, read_all};
@@ -67,6 +67,43 @@ async fn another_version_than_expected_conflicts_and_writes_nothing() {
         );
         assert_eq!(read_all(&log).await.len(), 2);
         assert!(log.healthy());
+    }
+}
+
+#[tokio::test]
+async fn an_append_may_rest_on_other_streams() {
+    let resting = |stream: &str, on: &[(&str, u64)]| Append {
+        premises: on
+            .iter()
+            .map(|(stream, length)| Premise {
+                stream: (*stream).to_owned(),
+                length: *length,
+            })
+            .collect(),
+        ..append(stream, 0, &["x"])
+    };
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let log = store.open(dir.path());
+        log.append(append("s", 0, &["a", "b"])).await.unwrap();
+        for on in [
+            &[("s", 1)][..],
+            &[("s", 3)],
+            &[("none", 1)],
+            &[("none", 0), ("s", u64::MAX)],
+        ] {
+            let answer = log.append(resting("t", on)).await;
+            let refused = matches!(answer, Err(AppendError::Conflict { actual: 0 }));
+            assert!(refused, "{on:?} {answer:?}");
+        }
+        log.append(resting("t", &[("s", 2), ("none", 0)]))
+            .await
+            .unwrap();
+        // Of two that rest on each other's stream one is written, together or one after the other.
+        let both = vec![resting("u", &[("v", 0)]), resting("v", &[("u", 0)])];
+        let answers = log.append_batch(both).await;
+        assert!(answers[0].is_ok() && answers[1].is_err(), "{answers:?}");
+        assert_eq!(read_all(&log).await.len(), 4);
     }
 }
 

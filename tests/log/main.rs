@@ -75,6 +75,7 @@ fn append(stream: &str, expected: u64, entries: &[&str]) -> Append {
     Append {
         stream: stream.to_owned(),
         expected,
+        premises: Vec::new(),
         entries: entries
             .iter()
             .map(|entry| NewEntry {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use grantlog::log::{Append, AppendError, Log, NewEntry};
+use grantlog::log::{Append, AppendError, Log, NewEntry, Premise};
 use proptest::prelude::*;
 
 use super::{STORES, read_all};
@@ -18,10 +18,12 @@ impl Model {
         if append.entries.is_empty() || append.entries.iter().any(|new| new.entry.is_empty()) {
             return Err(None);
         }
-        let version = self.versions.entry(append.stream.clone()).or_default();
-        if *version != append.expected {
-            return Err(Some(*version));
+        let length = |stream: &str| self.versions.get(stream).copied().unwrap_or_default();
+        let rests = |premise: &Premise| length(&premise.stream) == premise.length;
+        if length(&append.stream) != append.expected || !append.premises.iter().all(rests) {
+            return Err(Some(length(&append.stream)));
         }
+        let version = self.versions.entry(append.stream.clone()).or_default();
         let first = self.entries.len() as u64;
         for new in &append.entries {
             self.entries
@@ -40,10 +42,15 @@ fn entry() -> impl Strategy<Value = NewEntry> {
 /// Few streams and small numbers, so that appends meet each other.
 fn one_append() -> impl Strategy<Value = Append> {
     let entries = proptest::collection::vec(entry(), 0..4);
-    ("[abc]", 0..6_u64, entries).prop_map(|(stream, expected, entries)| Append {
-        stream,
-        expected,
-        entries,
+    let premise = ("[abcd]", 0..3_u64).prop_map(|(stream, length)| Premise { stream, length });
+    let premises = proptest::collection::vec(premise, 0..2);
+    ("[abc]", 0..6_u64, entries, premises).prop_map(|(stream, expected, entries, premises)| {
+        Append {
+            stream,
+            expected,
+            entries,
+            premises,
+        }
     })
 }
 

@@ -41,6 +41,7 @@ async fn grow(dir: &Path, entries: u64, seed: u64) {
                 .take(stream + 1)
                 .collect(),
             expected: versions[stream],
+            premises: Vec::new(),
             entries: vec![NewEntry { entry, sealed }],
         });
         versions[stream] += 1;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use grantlog::log::{AppendError, Log, OpenError, Options, ReadError, postgres};
+use grantlog::log::{Append, AppendError, Log, OpenError, Options, Premise, ReadError, postgres};
 use grantlog::migrations::Unfit;
 use grantlog::postgres::{BEGIN_WRITE, Postgres};
 use support::postgres::Database;
@@ -16,6 +16,29 @@ const NODES: usize = 4;
 fn nodes(database: &Database) -> Vec<Log> {
     let open = |_| Log::open_postgres(&database.url(), MIGRATE).unwrap();
     (0..NODES).map(open).collect()
+}
+
+/// Each rests on the other's stream having no entry: however they meet, one is written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_two_that_rest_on_each_other_one_is_written() {
+    let database = Database::create();
+    let nodes = nodes(&database);
+    for round in 0..50 {
+        let streams = [format!("a{round}"), format!("b{round}")];
+        let resting = |own: usize, on: usize| Append {
+            premises: vec![Premise {
+                stream: streams[on].clone(),
+                length: 0,
+            }],
+            ..append(&streams[own], 0, &["x"])
+        };
+        let (one, other) = tokio::join!(
+            nodes[0].append(resting(0, 1)),
+            nodes[1].append(resting(1, 0))
+        );
+        assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
+    }
+    assert_eq!(read_all(&nodes[2]).await.len(), 50);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

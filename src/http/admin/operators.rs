@@ -1,20 +1,24 @@
 //! Who administers and investigates.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::id::OperatorId;
-use domain::operator::{Added, Changed, Command, Operator, Role, Rule};
+use domain::operator::{Added, Command, Operator, Role, Rule};
 use serde::Serialize;
-use serde_json::{Map, json};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::Admin;
 use super::authentication::{MayConfigure, MayRead};
-use super::document::{Document, merge, refuse_unknown, required};
+use super::document::{Document, refuse_unknown, required};
 use super::list::{Query, min_position, page_of};
 use super::problem::Problem;
-use crate::administration::is_last_admin;
+use crate::administration::another_admin;
+use crate::app::{Context, ExecuteError, Unavailable};
 use crate::clock;
 use crate::tokens::secret::OperatorToken;
 
@@ -124,27 +128,36 @@ pub async fn change(
 ) -> Result<Response, Problem> {
     refuse_unknown(&patch, &["name", "role"])?;
     let id: OperatorId = id.parse().map_err(|_| Problem::from(Rule::Unknown))?;
-    let app = &admin.shared.app;
-    let state = app.fresh::<Operator>(id).await?;
-    let Operator::Present(current) = &*state else {
-        return Err(Rule::Unknown.into());
-    };
-    let mut members = Map::new();
-    members.insert("name".to_owned(), json!(current.name));
-    members.insert("role".to_owned(), json!(current.role));
-    merge(&mut members, patch);
-    let name: String = required(&members, "name", "a name")?;
-    let role: Role = required(&members, "role", "admin, auditor or responder")?;
-    let command = Command::Change {
-        changed: Changed {
+    let name: Option<String> = given(&patch, "name", "a name")?;
+    let role: Option<Role> = given(&patch, "role", "admin, auditor or responder")?;
+    let changed = execute(&admin, id, &operator.context, |another_admin_remains| {
+        Command::Change {
             name: name.clone(),
             role,
-        },
-        another_admin_remains: another_admin_remains(&admin, id).await?,
-    };
-    app.execute::<Operator>(id, command, &operator.context)
-        .await?;
-    Ok(Json(ChangedOperator { id, name, role }).into_response())
+            another_admin_remains,
+        }
+    });
+    match &*changed.await? {
+        Operator::Present(Added { name, role, .. }) => Ok(Json(ChangedOperator {
+            id,
+            name: name.clone(),
+            role: *role,
+        })
+        .into_response()),
+        Operator::Absent | Operator::Removed => Err(Rule::Unknown.into()),
+    }
+}
+
+/// A member that a change names; taking it away is none (RFC 7396).
+fn given<T: DeserializeOwned>(
+    patch: &Map<String, Value>,
+    name: &str,
+    expected: &str,
+) -> Result<Option<T>, Problem> {
+    let is_named = patch.contains_key(name);
+    is_named
+        .then(|| required(patch, name, expected))
+        .transpose()
 }
 
 /// Lets somebody in no more, at once. The last admin stays.
@@ -161,23 +174,39 @@ pub async fn remove(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let id: OperatorId = id.parse().map_err(|_| Problem::from(Rule::Unknown))?;
-    let command = Command::Remove {
-        another_admin_remains: another_admin_remains(&admin, id).await?,
-    };
-    let app = &admin.shared.app;
-    app.execute::<Operator>(id, command, &operator.context)
-        .await?;
+    execute(&admin, id, &operator.context, |another_admin_remains| {
+        Command::Remove {
+            another_admin_remains,
+        }
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Whether somebody but this operator administers.
-async fn another_admin_remains(admin: &Admin, id: OperatorId) -> Result<bool, Problem> {
+/// Executes a command that may end somebody's administering: only as long as whoever else administers still does.
+async fn execute(
+    admin: &Admin,
+    id: OperatorId,
+    context: &Context,
+    command: impl Fn(bool) -> Command,
+) -> Result<Arc<Operator>, Problem> {
     let app = &admin.shared.app;
-    app.read_model_is_current().await?;
-    let operators = admin.read(projections::Reader::operators).await?;
-    let admins = operators
-        .into_iter()
-        .filter(|other| other.role == Role::Admin && other.removed_at.is_none())
-        .map(|other| other.operator_id);
-    Ok(!is_last_admin(app, id, admins).await?)
+    loop {
+        app.read_model_is_current().await?;
+        let operators = admin.read(projections::Reader::operators).await?;
+        let admins = operators
+            .into_iter()
+            .filter(|other| other.role == Role::Admin && other.removed_at.is_none())
+            .map(|other| other.operator_id);
+        let another = another_admin(app, id, admins).await?;
+        let command = command(another.is_some());
+        let premises = another.into_iter().collect();
+        match app
+            .execute_on::<Operator>(premises, id, command, context)
+            .await
+        {
+            Err(ExecuteError::Unavailable(Unavailable::Overtaken)) => {}
+            executed => return Ok(executed?.state),
+        }
+    }
 }

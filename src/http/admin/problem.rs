@@ -244,6 +244,7 @@ impl From<provider::Rule> for Problem {
         match rule {
             Rule::Unknown => Self::not_found("unknown_provider", "provider"),
             Rule::Exists => Self::conflict("provider_exists", rule.to_string()),
+            Rule::Outdated => Self::conflict("provider_changed", rule.to_string()),
             Rule::InUse => Self::conflict("provider_in_use", rule.to_string()),
             Rule::Name => invalid("name", rule.to_string()),
             Rule::ClientId => invalid("client_id", rule.to_string()),
@@ -257,6 +258,7 @@ impl From<proxy::Rule> for Problem {
         let member = match rule {
             Rule::Unknown => return Self::not_found("unknown_proxy", "proxy"),
             Rule::Exists => return Self::conflict("proxy_exists", rule.to_string()),
+            Rule::Outdated => return Self::conflict("proxy_changed", rule.to_string()),
             Rule::UnknownProvider => "oauth_proxy_provider_id",
             Rule::Name => "name",
             Rule::UpstreamUrl => "upstream_url",

@@ -150,9 +150,6 @@ pub async fn change(
 ) -> Result<Response, Problem> {
     let id = parse(&id)?;
     refuse_unknown(&patch, &names())?;
-    let app = &admin.shared.app;
-    let state = app.fresh::<Provider>(id).await?;
-    let current = state.configured().ok_or(Rule::Unknown)?;
     let secret = if patch.contains_key("client_secret") {
         let secret: String = required(&patch, "client_secret", expected("client_secret"))?;
         check_secret(&secret)?;
@@ -160,12 +157,19 @@ pub async fn change(
     } else {
         None
     };
-    let mut members = document(&current.settings);
-    merge(&mut members, patch);
-    let settings = settings(&members)?;
-    let context = &operator.context;
-    let changed = change_provider(app, id, settings, secret.as_deref(), context).await?;
-    Ok(Json(Shown::new(&admin.shared, id, &changed)).into_response())
+    let (app, context) = (&admin.shared.app, &operator.context);
+    loop {
+        let state = app.fresh::<Provider>(id).await?;
+        let current = state.configured().ok_or(Rule::Unknown)?;
+        let mut members = document(&current.settings);
+        merge(&mut members, patch.clone());
+        let settings = settings(&members)?;
+        match change_provider(app, id, current, settings, secret.as_deref(), context).await {
+            // Merged into what it is now, or somebody else's change would be undone.
+            Err(Refused::Provider(Rule::Outdated)) => {}
+            changed => return Ok(Json(Shown::new(&admin.shared, id, &changed?)).into_response()),
+        }
+    }
 }
 
 /// Takes a provider away that no proxy uses, and revokes what it once vouched for.

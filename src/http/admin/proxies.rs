@@ -149,16 +149,21 @@ pub async fn change(
 ) -> Result<Response, Problem> {
     let id = parse(&id)?;
     refuse_unknown_members(&patch)?;
-    let shared = &admin.shared;
-    let state = shared.app.fresh::<Proxy>(id).await?;
-    let current = state.configured().ok_or(Rule::Unknown)?;
-    let private = shared.private_terms(id, current.private_version).await?;
-    let mut members = document(&current.settings, &private);
-    merge(&mut members, patch);
-    let (settings, private) = terms(&members)?;
-    let context = &operator.context;
-    let changed = change_proxy(&shared.app, id, settings, &private, context).await?;
-    Ok(Json(Shown::new(shared, id, &changed).await?).into_response())
+    let (shared, context) = (&admin.shared, &operator.context);
+    let app = &shared.app;
+    loop {
+        let state = app.fresh::<Proxy>(id).await?;
+        let current = state.configured().ok_or(Rule::Unknown)?;
+        let private = shared.private_terms(id, current.private_version).await?;
+        let mut members = document(&current.settings, &private);
+        merge(&mut members, patch.clone());
+        let (settings, private) = terms(&members)?;
+        match change_proxy(app, id, current, settings, &private, context).await {
+            // Merged into what it is now, or somebody else's change would be undone.
+            Err(Refused::Proxy(Rule::Outdated)) => {}
+            changed => return Ok(Json(Shown::new(shared, id, &changed?).await?).into_response()),
+        }
+    }
 }
 
 /// Takes a proxy away and revokes everything that was granted there.

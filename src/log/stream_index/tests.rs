@@ -40,6 +40,7 @@ fn append(log: &Log, stream: usize, expected: usize, count: usize) -> Result<u64
     let append = Append {
         stream: format!("s{stream}"),
         expected: expected as u64,
+        premises: Vec::new(),
         entries: vec![entry; count],
     };
     Ok(block_on(log.append(append))?.first_position)

@@ -30,6 +30,7 @@ async fn fill(data: &Path, key: &str) -> Vec<SubjectId> {
         let append = |stream: u64| Append {
             stream: format!("stream-é\0{stream}"),
             expected: batch * 2,
+            premises: Vec::new(),
             entries: [None, Some(clock::random::<24>().to_vec())]
                 .map(|sealed| NewEntry {
                     entry: clock::random::<200>().to_vec(),
@@ -48,6 +49,7 @@ async fn fill(data: &Path, key: &str) -> Vec<SubjectId> {
     let last = Append {
         stream: "last".to_owned(),
         expected: 0,
+        premises: Vec::new(),
         entries: vec![NewEntry {
             entry: vec![0],
             sealed: Some(vec![]),
