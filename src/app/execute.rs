@@ -160,10 +160,8 @@ impl App {
                 Err(error) => {
                     A::cache(&self.streams).forget(&stream, &slot);
                     match error {
-                        AppendError::Conflict { .. } if !premises.is_empty() => {
-                            return Err(Unavailable::Overtaken.into());
-                        }
-                        AppendError::Conflict { .. } => reload = true,
+                        AppendError::Conflict { .. } if premises.is_empty() => reload = true,
+                        AppendError::Conflict { .. } => return Err(Unavailable::Overtaken.into()),
                         error => return Err(Unavailable::from(error).into()),
                     }
                 }
