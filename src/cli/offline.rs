@@ -2,7 +2,7 @@
 //! investigation API, answered with the same documents.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use domain::id::GrantId;
 use projections::{
@@ -23,7 +23,7 @@ use crate::server::READ_MODEL_FILE;
 /// A store, or a read model alone. Nothing is ever written to it.
 pub struct Store {
     reader: Reader,
-    /// Holds the read model of a store that has none on this machine.
+    /// Holds the read model of a store that has none.
     _folded: Option<TempDir>,
     /// Absent where a read model alone was named: it has no events.
     stores: Option<Stores>,
@@ -36,34 +36,33 @@ impl Store {
     /// # Errors
     /// There is no such store.
     pub fn in_folder(data: Option<&Path>, read_model: Option<&Path>) -> Result<Self, Failure> {
-        let stores = match data {
-            Some(folder) => {
-                let config = configured("store.data_dir", folder.display().to_string())?;
-                Some(Stores::in_folder(&config, folder)?)
-            }
-            None => None,
+        let Some(folder) = data else {
+            let none = || Failure::Usage("expected --data or --read-model".to_owned());
+            return Ok(Self {
+                reader: reader(read_model.ok_or_else(none)?)?,
+                stores: None,
+                _folded: None,
+            });
         };
-        let path: PathBuf = match (read_model, &stores) {
-            (Some(path), _) => path.to_owned(),
-            (None, Some(stores)) => stores.folder.join(READ_MODEL_FILE),
-            (None, None) => {
-                return Err(Failure::Usage("expected --data or --read-model".to_owned()));
-            }
-        };
-        Ok(Self {
-            reader: reader(&path)?,
-            stores,
-            _folded: None,
-        })
+        let config = configured("store.data_dir", folder.display().to_string())?;
+        let stores = Stores::in_folder(&config, folder)?;
+        let own = folder.join(READ_MODEL_FILE);
+        // a copy has none
+        let own = own.exists().then_some(own.as_path());
+        Self::over(stores, read_model.or(own))
     }
 
-    /// The store in a PostgreSQL database, with a read model of it; without one the log is folded
-    /// into a temporary file first.
+    /// The store in a PostgreSQL database, with a read model of it.
     ///
     /// # Errors
     /// There is no such store, or its master key is not given (`GRANTLOG_KEYS__MASTER_KEY`).
     pub fn in_database(url: &str, read_model: Option<&Path>) -> Result<Self, Failure> {
         let stores = Stores::open(&configured("store.database_url", url.to_owned())?)?;
+        Self::over(stores, read_model)
+    }
+
+    /// Without a read model the log is folded into a temporary file first.
+    fn over(stores: Stores, read_model: Option<&Path>) -> Result<Self, Failure> {
         if let Some(path) = read_model {
             return Ok(Self {
                 reader: reader(path)?,
@@ -73,8 +72,7 @@ impl Store {
         }
         let folder = tempfile::tempdir()?;
         let path = folder.path().join(READ_MODEL_FILE);
-        let rebuilt = stores::rebuild(&stores, &path, Until::End)?;
-        rebuilt.place()?;
+        stores::rebuild(&stores, &path, Until::End)?.place()?;
         Ok(Self {
             reader: reader(&path)?,
             stores: Some(stores),

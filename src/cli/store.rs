@@ -33,7 +33,8 @@ pub struct ReplayArgs {
     /// Write the read model to this new file instead
     #[arg(long, value_name = "FILE", conflicts_with = "check")]
     pub into: Option<PathBuf>,
-    /// Build aside and compare with the read model in use; exit code 5 if they differ
+    /// Build aside and compare with the read model in use; exit code 5 if they differ, 3 if there is
+    /// none
     #[arg(long)]
     pub check: bool,
     #[command(flatten)]

@@ -99,6 +99,7 @@ pub async fn replay(config: &Config, args: &ReplayArgs) -> Result<Report, Failur
     let until = args.until.as_deref().map_or(Ok(Until::End), until)?;
     let in_use = stores.folder.join(READ_MODEL_FILE);
     if args.check {
+        expect_read_model(config, &in_use)?;
         return check(&stores, &in_use);
     }
     let target = args.into.clone().unwrap_or_else(|| in_use.clone());
@@ -151,6 +152,21 @@ pub fn rebuild(
             | projections::RebuildError::File(_) => Failure::Unavailable(text),
         }
     })
+}
+
+/// A copy has none, and a node that has not served yet.
+fn expect_read_model(config: &Config, in_use: &Path) -> Result<(), Failure> {
+    if in_use.exists() {
+        return Ok(());
+    }
+    let data = match &config.store.database_url {
+        None => format!(" --data {}", config.store.data_dir.display()),
+        Some(_) => String::new(),
+    };
+    Err(Failure::NotFound(format!(
+        "there is no read model at {} to compare with the log: `grantlog replay{data}` makes it",
+        in_use.display()
+    )))
 }
 
 /// Builds aside exactly as far as the read model in use has come, and compares.

@@ -1,0 +1,73 @@
+//! What investigators are given: a copy of the store, without a server, and mostly without a read model.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::rig::Rig;
+use super::{Run, folder};
+
+/// A backup of a server in which somebody has logged in; the key that opens it; the grant.
+struct Copy {
+    _rig: Rig,
+    folder: PathBuf,
+    key: String,
+    grant: String,
+}
+
+async fn copy() -> Copy {
+    let mut rig = Rig::start().await;
+    let client = rig.client().await;
+    let claims = rig.log_in(&client).await.claims();
+    rig.server.stop().await;
+    let key = fs::read_to_string(rig.server.folder().join("data/master.key")).expect("a key");
+    let backup = Run::new(&["backup", "copy", "--data", "data"]);
+    let ended = backup.inside(rig.server.folder()).end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    Copy {
+        folder: rig.server.folder().join("copy"),
+        key: key.trim().to_owned(),
+        grant: claims["grant"].as_str().expect("a grant").to_owned(),
+        _rig: rig,
+    }
+}
+
+impl Copy {
+    fn run(&self, arguments: &[&str], data: &Path) -> Run {
+        let data = data.to_str().expect("text");
+        let run = Run::new(&[arguments, &["--data", data]].concat());
+        run.with("GRANTLOG_KEYS__MASTER_KEY", &self.key)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_without_a_read_model_is_investigated() {
+    let copy = copy().await;
+    let restored = folder();
+    let data = restored.path().join("data");
+    let ended = copy.run(&["restore", copy.folder.to_str().expect("text")], &data);
+    ended.end().prints();
+    for folder in [&copy.folder, &data] {
+        for (arguments, said) in [
+            (&["logins"][..], "ada@example.com"),
+            (&["events", "list"], "grant.code_redeemed"),
+            (&["events", "get", "0"], "signing_key.created"),
+            (&["events", "export"], "grant.code_redeemed"),
+            (&["grant", "list"], &copy.grant),
+            (&["grant", "show", &copy.grant], "ada@example.com"),
+            (&["verify"], "entries valid"),
+        ] {
+            let ended = copy.run(arguments, folder).end();
+            assert!(ended.prints().contains(said), "{arguments:?} {ended:?}");
+        }
+        let story = copy.run(&["grant", "story", &copy.grant], folder).end();
+        assert!(story.stdout.contains("was redeemed"), "{story:?}");
+        assert!(!folder.join("read.db").exists(), "looking changes nothing");
+
+        let makes = format!("`grantlog replay --data {}` makes it", folder.display());
+        copy.run(&["replay", "--check"], folder)
+            .end()
+            .fails(3, &makes);
+        copy.run(&["replay"], folder).end().prints();
+        copy.run(&["replay", "--check"], folder).end().prints();
+    }
+}
