@@ -3,7 +3,10 @@
 use std::io;
 use std::process::ExitCode;
 
+use super::serve::chain;
+use crate::app;
 use crate::config::ConfigError;
+use crate::log::ReadError;
 
 /// The exit codes. They are part of the contract with scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +89,26 @@ pub enum Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::Configuration(Box::new(error))
+    }
+}
+
+/// A log that answers wrongly is damaged, one that does not answer is away.
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Corrupt { .. } => Self::Integrity(error.to_string()),
+            ReadError::Unavailable(_) => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<app::Unavailable> for Failure {
+    fn from(error: app::Unavailable) -> Self {
+        match error {
+            app::Unavailable::Read(error) => error.into(),
+            app::Unavailable::Entry { .. } => Self::Integrity(chain(&error)),
+            other => Self::Unavailable(chain(&other)),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use super::stores::{expect_known, unavailable};
 use crate::clock;
 use crate::config::{self, Config, Secret};
 use crate::log::postgres::Target;
-use crate::log::{self, CarryError, Log, ReadError};
+use crate::log::{self, CarryError, Log};
 use crate::server::{self, StartError};
 use crate::vault::Vault;
 
@@ -149,7 +149,7 @@ fn find(log: &Log, url: &Secret) -> Result<Target, Failure> {
         0 => Vault::is_absent_in(server::connections(url.expose())?).map_err(StartError::from)?,
         head => head == log.head(),
     };
-    if is_ours && target.is_beginning_of(log).map_err(unreadable)? {
+    if is_ours && target.is_beginning_of(log)? {
         return Ok(target);
     }
     Err(Failure::Error(format!(
@@ -163,7 +163,7 @@ fn carry_entries(log: &Log, target: &mut Target) -> Result<(), Failure> {
     target
         .carry(log, &mut |done| bar.at(done))
         .map_err(|error| match error {
-            CarryError::Read(error) => unreadable(error),
+            CarryError::Read(error) => error.into(),
             error @ CarryError::Write(_) => Failure::Unavailable(format!(
                 "{error}; the same command goes on where this one stopped"
             )),
@@ -184,7 +184,7 @@ fn compare_entries(log: &Log, target: &Target, hint: &str) -> Result<(), Failure
         Ok(Some(position)) => Err(Failure::Integrity(format!(
             "entry {position} in the database is not the folder's{hint}"
         ))),
-        Err(error) => Err(unreadable(error)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -208,13 +208,6 @@ fn compare_vaults(vault: &Vault, url: &Secret, hint: &str) -> Result<u64, Failur
 fn vault_bar(label: &'static str, vault: &Vault) -> Result<RefCell<Progress>, Failure> {
     let rows = vault.rows().map_err(StartError::from)?;
     Ok(RefCell::new(Progress::new(label, rows)))
-}
-
-fn unreadable(error: ReadError) -> Failure {
-    match error {
-        error @ ReadError::Corrupt { .. } => Failure::Integrity(error.to_string()),
-        error @ ReadError::Unavailable(_) => unavailable(&error),
-    }
 }
 
 impl Arrived {

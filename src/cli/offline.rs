@@ -107,8 +107,7 @@ impl Store {
                 let grant = self.reader.grant(grant_id, now).map_err(unreadable)?;
                 let story =
                     investigation::timeline(&stores.log, &stores.vault, grant_id, grant.as_ref());
-                let story = story.map_err(|error| Failure::Unavailable(chain(&error)))?;
-                document(&story.ok_or_else(|| no_such("grant", id))?)
+                document(&story?.ok_or_else(|| no_such("grant", id))?)
             }
             ["events"] => {
                 let filter = EventFilter::parse(pairs(), now).map_err(bad)?;
@@ -143,8 +142,7 @@ impl Store {
         rows: Vec<projections::EventRow>,
     ) -> Result<Vec<investigation::RenderedEvent>, Failure> {
         let stores = self.stores()?;
-        investigation::bodies_of(&stores.log, &stores.vault, rows)
-            .map_err(|error| Failure::Unavailable(chain(&error)))
+        Ok(investigation::bodies_of(&stores.log, &stores.vault, rows)?)
     }
 
     fn stores(&self) -> Result<&Stores, Failure> {

@@ -8,6 +8,7 @@ use super::exit::Failure;
 use super::output::note;
 use crate::config::{Config, Secret};
 use crate::demo;
+use crate::log::OpenError;
 use crate::server::{self, Running, StartError};
 
 /// Serves until SIGINT or SIGTERM.
@@ -113,6 +114,7 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let text = chain(&error);
         match error {
+            StartError::Log(OpenError::Read(error)) => error.into(),
             StartError::MasterKey(_) => Self::Secret(text),
             StartError::Vault(error) if error.is_configuration() => Self::Secret(text),
             StartError::Declared { .. } => Self::Secret(text),

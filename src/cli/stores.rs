@@ -17,7 +17,7 @@ use super::store::{ReplayArgs, Report};
 use crate::app::{self, Unreadable, Why};
 use crate::clock;
 use crate::config::Config;
-use crate::log::{self, Log, OpenError};
+use crate::log::{self, BackupError, Log, OpenError};
 use crate::migrations::{Schema, Unfit};
 use crate::server::{self, Broken, READ_MODEL_FILE, StartError};
 use crate::vault::{self, Vault};
@@ -146,7 +146,8 @@ pub fn rebuild(
                 why: Why::Entry(_) | Why::Unpaired | Why::Shape(_),
                 ..
             })) => Failure::Integrity(text),
-            projections::RebuildError::Source(ReadFailure::Entry(_) | ReadFailure::Log(_))
+            projections::RebuildError::Source(ReadFailure::Log(error)) => error.into(),
+            projections::RebuildError::Source(ReadFailure::Entry(_))
             | projections::RebuildError::Fold(_)
             | projections::RebuildError::ReadModel(_)
             | projections::RebuildError::File(_) => Failure::Unavailable(text),
@@ -247,10 +248,13 @@ pub async fn backup(config: &Config, target: &Path) -> Result<Report, Failure> {
     }
     fs::create_dir_all(target).map_err(|error| unavailable(&error))?;
     let copied = stores.log.backup_to(&target.join(LOG_FILE)).await;
-    copied.map_err(|error| unavailable(&error))?;
+    copied.map_err(|error| match error {
+        BackupError::Read(error) => error.into(),
+        error @ BackupError::Io { .. } => unavailable(&error),
+    })?;
     let copied = stores.vault.backup_to(&target.join(vault::FILE_NAME)).await;
     copied.map_err(|error| unavailable(&error))?;
-    let copy = Log::open_read_only(target).map_err(|error| unavailable(&error))?;
+    let copy = Log::open_read_only(target).map_err(StartError::from)?;
     let entries = copy.head();
     Ok(Report {
         sentence: format!(
@@ -284,7 +288,7 @@ pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
         let report = moving::carry(config, from, url)?.finish()?;
         return Ok(report);
     }
-    let copy = Log::open_read_only(from).map_err(|error| unavailable(&error))?;
+    let copy = Log::open_read_only(from).map_err(StartError::from)?;
     // The log last: with it the store is there.
     let files = [vault::FILE_NAME, LOG_FILE];
     for file in files {

@@ -71,3 +71,33 @@ async fn a_copy_without_a_read_model_is_investigated() {
         copy.run(&["replay", "--check"], folder).end().prints();
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_file_is_a_damaged_log() {
+    let copy = copy().await;
+    let file = copy.folder.join("log.db");
+    let whole = fs::read(&file).expect("read");
+    let half = whole[..whole.len() / 2].to_vec();
+    let mut beginning = whole.clone();
+    beginning[..100].fill(b'x');
+    let mut end = whole.clone();
+    end[whole.len() / 2..].fill(b'x');
+    for (bytes, reason) in [
+        (half, "malformed"),
+        (beginning, "not a database"),
+        (end, "malformed"),
+    ] {
+        fs::write(&file, bytes).expect("written");
+        let place = folder();
+        let backup = place.path().join("backup");
+        for arguments in [
+            &["verify"][..],
+            &["logins"],
+            &["events", "export"],
+            &["replay"],
+            &["backup", backup.to_str().expect("text")],
+        ] {
+            copy.run(arguments, &copy.folder).end().fails(4, reason);
+        }
+    }
+}
