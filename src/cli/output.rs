@@ -145,6 +145,17 @@ impl Output {
         }
     }
 
+    /// What programs are told of something that a person is told of on stderr.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub fn finding(&mut self, document: &Value) -> io::Result<()> {
+        match self.format {
+            Format::Json | Format::JsonLines => self.document(document),
+            Format::Plain => Ok(()),
+        }
+    }
+
     /// Bytes that are the answer as they are, such as a completion script.
     ///
     /// # Errors

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::configured::ConfigArgs;
 use super::exit::Failure;
 use super::output::Output;
-use super::stores;
+use super::stores::{self, Verified};
 
 /// What came of it: a sentence for people, a document for programs.
 #[derive(Clone, Debug)]
@@ -72,7 +72,13 @@ pub struct RestoreArgs {
 /// See [`Failure`]; [`Failure::Mismatch`] if `--check` finds a difference.
 pub async fn replay(args: ReplayArgs, output: &mut Output) -> Result<(), Failure> {
     let config = args.configuration.load()?;
-    say(output, &stores::replay(&config, &args).await?)
+    let replayed = stores::replay(&config, &args).await;
+    if let (true, Err(failure @ (Failure::Mismatch(_) | Failure::Integrity(_)))) =
+        (args.check, &replayed)
+    {
+        output.finding(&json!({ "equal": false, "reason": failure.to_string() }))?;
+    }
+    say(output, &replayed?)
 }
 
 /// Checks the log's integrity.
@@ -81,7 +87,14 @@ pub async fn replay(args: ReplayArgs, output: &mut Output) -> Result<(), Failure
 /// See [`Failure`]; [`Failure::Integrity`] with the first bad position.
 pub async fn verify(args: VerifyArgs, output: &mut Output) -> Result<(), Failure> {
     let config = args.configuration.load()?;
-    say(output, &stores::verify(&config).await?)
+    let Verified { document, outcome } = stores::verify(&config)?;
+    match outcome {
+        Ok(sentence) => Ok(output.result(&sentence, &document)?),
+        Err(failure) => {
+            output.finding(&document)?;
+            Err(failure)
+        }
+    }
 }
 
 /// Copies the store.

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use projections::{ReadModelError, Recorded, Until};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::exit::Failure;
 use super::moving;
@@ -191,7 +191,7 @@ fn check(stores: &Stores, in_use: &Path) -> Result<Report, Failure> {
     }
     Ok(Report {
         sentence: format!("{position} events replayed: the read model equals them, 0 differences"),
-        document: json!({ "events": position, "differences": 0 }),
+        document: json!({ "events": position, "equal": true, "differences": 0 }),
     })
 }
 
@@ -204,36 +204,69 @@ fn until(text: &str) -> Result<Until, Failure> {
         .ok_or_else(|| Failure::Usage(format!("--until {text}: expected a time or a position")))
 }
 
+/// What reading the whole log has shown.
+pub struct Verified {
+    /// For programs.
+    pub document: Value,
+    /// For people: a sentence, or [`Failure::Integrity`] with the first bad position.
+    pub outcome: Result<String, Failure>,
+}
+
 /// Checks the log's integrity.
 ///
 /// # Errors
-/// [`Failure::Integrity`] with the first bad position.
-pub async fn verify(config: &Config) -> Result<Report, Failure> {
-    let stores = Stores::open(config)?;
-    let mut bar = Progress::new("Verifying", stores.log.head());
+/// A store cannot be opened or read, which says nothing about the log.
+pub fn verify(config: &Config) -> Result<Verified, Failure> {
+    let stores = match Stores::open(config) {
+        Ok(stores) => stores,
+        Err(Failure::Integrity(reason)) => {
+            return Ok(Verified {
+                document: json!({ "intact": false, "reason": reason }),
+                outcome: Err(Failure::Integrity(reason)),
+            });
+        }
+        Err(failure) => return Err(failure),
+    };
+    let entries = stores.log.head();
+    let mut bar = Progress::new("Verifying", entries);
     let verified = server::verify(&stores.log, &stores.vault, 0, |done| {
         bar.at(done);
         true
     });
     drop(bar);
-    match verified {
-        Ok(position) => Ok(Report {
-            sentence: format!("{position}/{position} entries valid"),
+    Ok(match verified {
+        Ok(position) => Verified {
             document: json!({ "entries": position, "valid": position, "intact": true }),
-        }),
-        Err(Broken::Entry { position, reason }) => Err(Failure::Integrity(format!(
-            "BROKEN at position {position}: {reason}. {position} entries before it are valid. \
-             Stop the server, keep a copy of the data folder as evidence, restore the last backup"
-        ))),
-        Err(error @ Broken::Index) => Err(Failure::Integrity(format!(
-            "BROKEN: {error}; every entry itself is valid. Stop the server and keep a copy of the \
-             data folder as evidence"
-        ))),
-        Err(error @ Broken::NoKey { .. }) => Err(Failure::Integrity(format!(
-            "{error}; every entry itself is valid. The vault is older than the log, or rows of it were taken away"
-        ))),
-        Err(error @ (Broken::Unreadable(_) | Broken::Vault(_))) => Err(unavailable(&error)),
-    }
+            outcome: Ok(format!("{position}/{position} entries valid")),
+        },
+        Err(Broken::Entry { position, reason }) => Verified {
+            document: json!({
+                "entries": entries, "valid": position, "intact": false, "position": position, "reason": reason,
+            }),
+            outcome: Err(Failure::Integrity(format!(
+                "BROKEN at position {position}: {reason}. {position} entries before it are valid. \
+                 Stop the server, keep a copy of the data folder as evidence, restore the last backup"
+            ))),
+        },
+        Err(error @ Broken::Index) => Verified {
+            document: json!({
+                "entries": entries, "valid": entries, "intact": false, "reason": error.to_string(),
+            }),
+            outcome: Err(Failure::Integrity(format!(
+                "BROKEN: {error}; every entry itself is valid. Stop the server and keep a copy of the \
+                 data folder as evidence"
+            ))),
+        },
+        Err(error @ Broken::NoKey { first, .. }) => Verified {
+            document: json!({
+                "entries": entries, "valid": entries, "intact": false, "position": first, "reason": error.to_string(),
+            }),
+            outcome: Err(Failure::Integrity(format!(
+                "{error}; every entry itself is valid. The vault is older than the log, or rows of it were taken away"
+            ))),
+        },
+        Err(error @ (Broken::Unreadable(_) | Broken::Vault(_))) => return Err(unavailable(&error)),
+    })
 }
 
 /// Copies log and vault to a new folder. The vault is copied last, so every entry's key is there.

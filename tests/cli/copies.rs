@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
+
 use super::rig::Rig;
-use super::{Run, folder};
+use super::{Ended, Run, folder};
 
 /// A backup of a server in which somebody has logged in; the key that opens it; the grant.
 struct Copy {
@@ -88,6 +90,8 @@ async fn a_damaged_file_is_a_damaged_log() {
         (end, "malformed"),
     ] {
         fs::write(&file, bytes).expect("written");
+        let verified = copy.run(&["verify", "--json"], &copy.folder).end();
+        assert_eq!(finding(&verified, 4)["intact"], false);
         let place = folder();
         let backup = place.path().join("backup");
         for arguments in [
@@ -100,4 +104,55 @@ async fn a_damaged_file_is_a_damaged_log() {
             copy.run(arguments, &copy.folder).end().fails(4, reason);
         }
     }
+}
+
+/// The document of a command that found something wrong.
+#[track_caller]
+fn finding(ended: &Ended, code: i32) -> Value {
+    assert_eq!(ended.code, Some(code), "{ended:?}");
+    assert_ne!(ended.stderr, "", "a person is told, too");
+    serde_json::from_str(&ended.stdout).expect("one document")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_is_a_document_too() {
+    let copy = copy().await;
+    let run = |arguments: &[&str]| copy.run(arguments, &copy.folder).end();
+    let change = |file: &str, sql: &str| {
+        let db = rusqlite::Connection::open(copy.folder.join(file)).expect("opened");
+        db.execute_batch(sql).expect(sql);
+    };
+    run(&["replay"]).prints();
+    let checked = run(&["replay", "--check", "--json"]);
+    let checked: Value = serde_json::from_str(checked.prints()).expect("JSON");
+    assert_eq!(checked["equal"], true);
+    change("read.db", "UPDATE grants SET scope = 'all'");
+    let differs = finding(&run(&["replay", "--check", "--json"]), 5);
+    assert_eq!(differs["equal"], false);
+    let reason = differs["reason"].as_str().expect("text");
+    assert!(reason.contains("differs in scope"), "{reason}");
+    run(&["replay", "--check"]).fails(5, reason);
+
+    let verified = run(&["verify", "--json"]);
+    let verified: Value = serde_json::from_str(verified.prints()).expect("JSON");
+    let entries = &verified["entries"];
+    assert_eq!(
+        verified,
+        json!({"entries": entries, "valid": entries, "intact": true})
+    );
+    change(
+        "log.db",
+        "DROP TRIGGER entries_are_not_changed; UPDATE entries SET entry = x'00' WHERE position = 5",
+    );
+    let broken = finding(&run(&["verify", "--json"]), 4);
+    let reason = &broken["reason"];
+    assert_eq!(
+        broken,
+        json!({"entries": entries, "valid": 5, "intact": false, "position": 5, "reason": reason})
+    );
+    run(&["verify"]).fails(4, "BROKEN at position 5: ");
+    assert_eq!(
+        finding(&run(&["replay", "--check", "--json"]), 4)["equal"],
+        false
+    );
 }
