@@ -48,10 +48,12 @@ pub struct MoveArgs {
 /// What was carried has arrived; the database does not say so yet.
 pub struct Arrived {
     target: Target,
-    /// How many entries there are.
+    /// How many entries the folder has.
     pub entries: u64,
     carried: u64,
-    vault_rows: u64,
+    recorded_since: u64,
+    /// Absent where the database has gone on: its vault is another one by then.
+    vault_rows: Option<u64>,
     seconds: f64,
 }
 
@@ -71,8 +73,9 @@ pub fn run(args: &MoveArgs, environment: &Environment, output: &mut Output) -> R
         }
     };
     let held = log::hold(&folder).map_err(StartError::from)?;
-    let arrived = carry(&config, &folder, &url)?;
-    let file = match log::moved(&folder) {
+    let moved = log::moved(&folder);
+    let arrived = carry(&config, &folder, &url, moved.as_deref())?;
+    let file = match moved {
         Some(file) => file,
         None => log::note_moved(&folder, &moved_text(arrived.entries))
             .map_err(|error| unavailable(&error))?,
@@ -107,18 +110,24 @@ fn moved_text(entries: u64) -> String {
     )
 }
 
-/// Carries a folder's log and vault into a database, as far as they are not there, and compares.
+/// Carries a folder's log and vault into a database, as far as they are not there, and compares. Where the folder says that
+/// it was `moved`, they must be there: two databases that go on from one folder would both be served.
 ///
 /// # Errors
 /// The master key does not open the vault; the database holds something else; a store fails;
 /// [`Failure::Integrity`] if what has arrived is not what was sent.
-pub fn carry(config: &Config, folder: &Path, url: &Secret) -> Result<Arrived, Failure> {
+pub fn carry(
+    config: &Config,
+    folder: &Path,
+    url: &Secret,
+    moved: Option<&Path>,
+) -> Result<Arrived, Failure> {
     let started = Instant::now();
     let (log, vault) = server::open_embedded_read_only(config, folder)?;
     vault.expect_master_keys().map_err(StartError::from)?;
     expect_known(&server::schemas(folder, None)?)?;
     expect_known(&server::schemas(folder, Some(url))?)?;
-    let mut target = find(&log, url)?;
+    let mut target = find(&log, url, moved)?;
     let (before, is_whole) = (target.head(), !target.is_begun() && target.head() > 0);
     if !is_whole {
         target.begin().map_err(StartError::from)?;
@@ -131,10 +140,15 @@ pub fn carry(config: &Config, folder: &Path, url: &Secret) -> Result<Arrived, Fa
         "; the folder is as it was: drop the schemas grantlog_log and grantlog_vault there, and move again"
     };
     compare_entries(&log, &target, hint)?;
-    let vault_rows = compare_vaults(&vault, url, hint)?;
+    let recorded_since = target.head() - log.head();
+    let vault_rows = match recorded_since {
+        0 => Some(compare_vaults(&vault, url, hint)?),
+        _ => None,
+    };
     Ok(Arrived {
-        entries: target.head(),
+        entries: log.head(),
         carried: target.head() - before,
+        recorded_since,
         target,
         vault_rows,
         seconds: started.elapsed().as_secs_f64(),
@@ -142,8 +156,18 @@ pub fn carry(config: &Config, folder: &Path, url: &Secret) -> Result<Arrived, Fa
 }
 
 /// What is in the database, if it is nothing, a part of this move, or all of it.
-fn find(log: &Log, url: &Secret) -> Result<Target, Failure> {
+fn find(log: &Log, url: &Secret, moved: Option<&Path>) -> Result<Target, Failure> {
     let target = Target::find(url.expose()).map_err(StartError::from)?;
+    if let Some(note) = moved {
+        if target.begins_with(log)? {
+            return Ok(target);
+        }
+        return Err(Failure::Error(format!(
+            "the folder's store was moved before, as {} says, and not into this database: name the one that it went \
+             into, or remove that file to move it once more without what has been recorded there since",
+            note.display()
+        )));
+    }
     let is_ours = match target.head() {
         _ if target.is_begun() => true,
         0 => Vault::is_absent_in(server::connections(url.expose())?).map_err(StartError::from)?,
@@ -219,11 +243,23 @@ impl Arrived {
         let Self {
             entries,
             carried,
+            recorded_since,
             vault_rows,
             seconds,
             ..
         } = self;
         self.target.finish().map_err(|error| unavailable(&error))?;
+        let Some(vault_rows) = vault_rows else {
+            return Ok(Report {
+                sentence: format!(
+                    "{entries} entries are in the database, each compared with the folder's; it has gone on with \
+                     {recorded_since} more, so its vault is another one by now and was not compared"
+                ),
+                document: json!({
+                    "entries": entries, "carried": carried, "recorded_since": recorded_since, "seconds": seconds,
+                }),
+            });
+        };
         Ok(Report {
             sentence: format!(
                 "{entries} entries and {vault_rows} vault rows are in the database, each compared with the folder's; \

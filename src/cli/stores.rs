@@ -318,7 +318,7 @@ pub fn expect_known(schemas: &[(&str, Schema)]) -> Result<(), Failure> {
 pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
     let folder = &config.store.data_dir;
     if let Some(url) = &config.store.database_url {
-        let report = moving::carry(config, from, url)?.finish()?;
+        let report = moving::carry(config, from, url, None)?.finish()?;
         return Ok(report);
     }
     let copy = Log::open_read_only(from).map_err(StartError::from)?;

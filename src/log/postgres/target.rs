@@ -3,6 +3,8 @@
 //! From the first entry to the last the store says that it is unfinished, so that no program takes the part for the whole;
 //! and whoever finds it so knows that nobody has appended to it.
 
+use std::ops::Range;
+
 use super::super::Log;
 use super::super::carry::{CarryError, carry, difference};
 use super::super::readers::Readers;
@@ -65,15 +67,23 @@ impl Target {
     /// # Errors
     /// One of the two cannot be read.
     pub fn is_beginning_of(&self, from: &Log) -> Result<bool, ReadError> {
-        if self.head > from.head() {
-            return Ok(false);
-        }
-        let same = |range| difference(&from.0.readers, &self.readers, range, &mut |_| {});
-        if same(0..self.head.min(1))?.is_some() {
-            return Ok(false);
-        }
         let last = self.head.saturating_sub(LAST)..self.head;
-        Ok(!self.is_begun || same(last)?.is_none())
+        Ok(self.head <= from.head()
+            && self.is_same(from, 0..self.head.min(1))?
+            && (!self.is_begun || self.is_same(from, last)?))
+    }
+
+    /// Whether it begins with what `from` has, by the first entry; it may have more. The others are compared in the end.
+    ///
+    /// # Errors
+    /// One of the two cannot be read.
+    pub fn begins_with(&self, from: &Log) -> Result<bool, ReadError> {
+        Ok(self.head >= from.head() && self.is_same(from, 0..from.head().min(1))?)
+    }
+
+    fn is_same(&self, from: &Log, range: Range<u64>) -> Result<bool, ReadError> {
+        let difference = difference(&from.0.readers, &self.readers, range, &mut |_| {})?;
+        Ok(difference.is_none())
     }
 
     /// Makes what is missing, and says that it is unfinished.
@@ -109,7 +119,7 @@ impl Target {
         })
     }
 
-    /// The first position at which it and `from` are not the same, byte for byte.
+    /// The first position at which it does not have what `from` has, byte for byte.
     ///
     /// # Errors
     /// One of the two cannot be read, or has a gap.
@@ -118,8 +128,7 @@ impl Target {
         from: &Log,
         done: &mut dyn FnMut(u64),
     ) -> Result<Option<u64>, ReadError> {
-        let longer = self.head.max(from.head());
-        difference(&from.0.readers, &self.readers, 0..longer, done)
+        difference(&from.0.readers, &self.readers, 0..from.head(), done)
     }
 
     /// Says that everything is there: from now on it is a log like any other.

@@ -176,8 +176,22 @@ async fn a_moved_store_goes_on_where_it_stopped() {
 
     clients_go_on(&mut stopped, &database, &key).await;
 
-    // The database has gone on, and is not overwritten by what it was made from.
+    // The database has gone on: it is compared once more and not overwritten by what it was made from.
     let before = dump(&database);
+    let again = report(&move_to(&database, &data).end());
+    assert_eq!(
+        (&again["entries"], &again["carried"], &again["vault_rows"]),
+        (&json!(entries), &json!(0), &Value::Null)
+    );
+    assert!(again["recorded_since"].as_u64() > Some(0), "{again}");
+    // Nor does another one get what is served there.
+    let other = Database::create();
+    move_to(&other, &data)
+        .end()
+        .fails(1, "moved.txt says, and not into this database");
+    assert_eq!(dump(&other), [""; 0]);
+    // Without the note the folder might have gone on, too.
+    fs::remove_file(data.join("moved.txt")).expect("removed");
     move_to(&database, &data)
         .end()
         .fails(1, "that are not this folder's: nothing was overwritten");
