@@ -74,11 +74,16 @@ pub fn run(args: &MoveArgs, environment: &Environment, output: &mut Output) -> R
     };
     let held = log::hold(&folder).map_err(StartError::from)?;
     let moved = log::moved(&folder);
+    if moved.is_none() {
+        log::expect_to_note_moved(&folder).map_err(StartError::from)?;
+    }
     let arrived = carry(&config, &folder, &url, moved.as_deref())?;
     let file = match moved {
         Some(file) => file,
-        None => log::note_moved(&folder, &moved_text(arrived.entries))
-            .map_err(|error| unavailable(&error))?,
+        None => {
+            let note = moved_text(arrived.entries);
+            log::note_moved(&folder, &note).map_err(StartError::from)?
+        }
     };
     let report = arrived.finish()?;
     drop(held);

@@ -49,7 +49,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use carry::CarryError;
-pub use open::{Hold, hold, migrate, migrations, moved, note_moved, open as open_sqlite};
+pub use open::{
+    Hold, expect_to_note_moved, hold, migrate, migrations, moved, note_moved, open as open_sqlite,
+};
 pub use postgres::{PostgresBackend, open as open_postgres};
 pub use queue::{Pending, QUEUE_LIMIT};
 pub use readers::Readers;

@@ -151,14 +151,27 @@ pub fn hold(dir: &Path) -> Result<Hold, OpenError> {
 ///
 /// # Errors
 /// It cannot be written.
-pub fn note_moved(dir: &Path, note: &str) -> std::io::Result<PathBuf> {
+pub fn note_moved(dir: &Path, note: &str) -> Result<PathBuf, OpenError> {
     let path = dir.join(MOVED);
-    let mut file = File::create(&path)?;
-    file.write_all(note.as_bytes())?;
-    file.sync_all()?;
-    #[cfg(unix)]
-    File::open(dir)?.sync_all()?;
+    let write = || {
+        let mut file = File::create(&path)?;
+        file.write_all(note.as_bytes())?;
+        file.sync_all()?;
+        #[cfg(unix)]
+        File::open(dir)?.sync_all()?;
+        Ok(())
+    };
+    write().map_err(|source| io(&path, source))?;
     Ok(path)
+}
+
+/// Tries whether [`note_moved`] will be able to say so, and says nothing.
+///
+/// # Errors
+/// No file can be made in `dir`.
+pub fn expect_to_note_moved(dir: &Path) -> Result<(), OpenError> {
+    tempfile::tempfile_in(dir).map_err(|source| io(&dir.join(MOVED), source))?;
+    Ok(())
 }
 
 /// The note in `dir` that says that its log was moved into a database.

@@ -15,6 +15,9 @@ mod server;
 mod setup;
 mod upgrading;
 
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -32,6 +35,21 @@ impl Run {
         let mut command = Command::new(env!("CARGO_BIN_EXE_grantlog"));
         command.args(arguments).env_clear().stdin(Stdio::null());
         Self { command }
+    }
+
+    /// As somebody whom the modes of files bind, as they do not bind root; `program` is a folder that nobody else needs.
+    fn as_nobody(arguments: &[&str], program: &Path) -> Self {
+        let mut run = Self::new(arguments);
+        if fs::metadata(program).expect("a folder").uid() == 0 {
+            // Where it is, others may not be let in.
+            let copy = program.join("grantlog");
+            fs::copy(env!("CARGO_BIN_EXE_grantlog"), &copy).expect("copied");
+            set_mode(program, 0o755);
+            run.command = Command::new(copy);
+            run.command.args(arguments).env_clear().stdin(Stdio::null());
+            run.command.uid(65_534).gid(65_534);
+        }
+        run
     }
 
     fn inside(mut self, folder: &Path) -> Self {
@@ -91,6 +109,10 @@ impl Ended {
 
 fn new_master_key() -> String {
     BASE64_STANDARD.encode(grantlog::clock::random::<32>())
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("changed");
 }
 
 fn folder() -> tempfile::TempDir {

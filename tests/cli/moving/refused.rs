@@ -6,7 +6,7 @@ use std::path::Path;
 use support::postgres::Database;
 
 use super::super::rig::Rig;
-use super::super::{Ended, new_master_key};
+use super::super::{Ended, Run, folder, new_master_key, set_mode};
 use super::{data, dump, move_to, report};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -35,6 +35,25 @@ async fn what_must_not_be_moved_is_refused_and_nothing_is_touched() {
     untouched(move_to(&database, &data).end(), 8, "no master key");
     assert!(!data.join("master.key").exists(), "none is made");
     fs::rename(data.join("kept.key"), data.join("master.key")).expect("renamed");
+
+    // What is said at the end is tried at the beginning.
+    let outside = folder();
+    for (path, mode) in [
+        (data.parent().expect("a folder around it"), 0o755),
+        (&data.join("log.lock"), 0o666),
+        (&data, 0o555),
+    ] {
+        set_mode(path, mode);
+    }
+    let from = format!("sqlite://{}", data.display());
+    let arguments = ["move", "--from", &from, "--to", &database.url()];
+    let note = data.join("moved.txt");
+    untouched(
+        Run::as_nobody(&arguments, outside.path()).end(),
+        6,
+        &format!("cannot use {}: ", note.display()),
+    );
+    set_mode(&data, 0o700);
 
     // A key that opens the system's data key but not that of the month: half of a rotation.
     let vault = rusqlite::Connection::open(data.join("vault.db")).expect("opened");
