@@ -14,7 +14,7 @@ use super::list::{self, ListArgs, id};
 use super::member::{self, Member};
 use super::output::{Column, Format, Output, note};
 use super::remote::Remote;
-use super::source::{Source, SourceArgs};
+use super::source::{ServerArgs, Source};
 use crate::config::Key;
 
 /// What to do with clients.
@@ -23,7 +23,7 @@ pub struct ClientArgs {
     #[command(subcommand)]
     command: ClientCommand,
     #[command(flatten)]
-    source: SourceArgs,
+    server: ServerArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -118,7 +118,7 @@ pub async fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let source = Source::open(&args.source, environment)?;
+    let source = Source::server_of(&args.server, environment)?;
     match args.command {
         ClientCommand::List { list } => {
             list::print(&source, output, COLUMNS, CLIENTS, &list.query(), list.limit).await

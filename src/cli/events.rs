@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::exit::Failure;
 use super::list::{self, ListArgs, query};
 use super::output::{Column, Format, Output, note};
-use super::source::{Source, SourceArgs};
+use super::remote::Remote;
+use super::source::{ServerArgs, Source, StoreArgs};
 use super::{Environment, export};
 
 /// What to do with events.
@@ -17,7 +18,7 @@ pub struct EventsArgs {
     #[command(subcommand)]
     command: EventsCommand,
     #[command(flatten)]
-    source: SourceArgs,
+    server: ServerArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -28,11 +29,15 @@ enum EventsCommand {
         filter: Box<FilterArgs>,
         #[command(flatten)]
         list: ListArgs,
+        #[command(flatten)]
+        store: StoreArgs,
     },
     /// Print one event
     Get {
         /// Its position
         position: u64,
+        #[command(flatten)]
+        store: StoreArgs,
     },
     /// Print events as they happen, without end
     Tail {
@@ -46,6 +51,8 @@ enum EventsCommand {
         /// How
         #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]
         format: ExportFormat,
+        #[command(flatten)]
+        store: StoreArgs,
     },
     /// List the types of events
     Types,
@@ -136,20 +143,34 @@ pub async fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let source = Source::open(&args.source, environment)?;
+    let server = &args.server;
+    let open = |store| Source::open(server, &store, environment);
     match args.command {
-        EventsCommand::List { filter, list } => {
+        EventsCommand::List {
+            filter,
+            list,
+            store,
+        } => {
+            let source = open(store)?;
             let mut filters = filter.query();
             filters.extend(list.query());
             list::print(&source, output, COLUMNS, EVENTS, &filters, list.limit).await
         }
-        EventsCommand::Get { position } => {
+        EventsCommand::Get { position, store } => {
             let path = format!("{EVENTS}/{position}");
-            let event = source.get(&path, &[]).await?;
+            let event = open(store)?.get(&path, &[]).await?;
             Ok(output.document(&event)?)
         }
-        EventsCommand::Tail { filter } => tail(&source, filter.query(), output).await,
-        EventsCommand::Export { filter, format } => {
+        EventsCommand::Tail { filter } => {
+            let source = Source::server_of(server, environment)?;
+            tail(source.server()?, filter.query(), output).await
+        }
+        EventsCommand::Export {
+            filter,
+            format,
+            store,
+        } => {
+            let source = open(store)?;
             export::run(&source, EVENTS, filter.query(), format, output).await
         }
         EventsCommand::Types => types(output),
@@ -171,11 +192,10 @@ const RETRIES_MAX: u32 = 60;
 
 /// Follows the record. After a lost connection it goes on behind the last event shown.
 async fn tail(
-    source: &Source,
+    remote: &Remote,
     filters: Vec<(&'static str, String)>,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let remote = source.server()?;
     let mut last: Option<String> = None;
     let mut retries = 0;
     loop {

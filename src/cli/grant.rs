@@ -8,7 +8,7 @@ use super::Environment;
 use super::exit::Failure;
 use super::list::{self, ListArgs, id, query};
 use super::output::{Column, Format, Output, confirm, note};
-use super::source::{Source, SourceArgs};
+use super::source::{ServerArgs, Source, StoreArgs};
 
 /// What to do with grants.
 #[derive(Debug, Args)]
@@ -16,7 +16,7 @@ pub struct GrantArgs {
     #[command(subcommand)]
     command: GrantCommand,
     #[command(flatten)]
-    source: SourceArgs,
+    server: ServerArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -37,18 +37,24 @@ enum GrantCommand {
         live: Option<bool>,
         #[command(flatten)]
         list: ListArgs,
+        #[command(flatten)]
+        store: StoreArgs,
     },
     /// Print one grant
     Show {
         /// Its id
         #[arg(value_parser = id)]
         grant: String,
+        #[command(flatten)]
+        store: StoreArgs,
     },
     /// Print what happened to one grant, in order
     Story {
         /// Its id
         #[arg(value_parser = id)]
         grant: String,
+        #[command(flatten)]
+        store: StoreArgs,
     },
     /// End a grant: its tokens are refused within a second
     Revoke {
@@ -96,7 +102,8 @@ pub async fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let source = Source::open(&args.source, environment)?;
+    let server = &args.server;
+    let open = |store| Source::open(server, &store, environment);
     match args.command {
         GrantCommand::List {
             subject,
@@ -104,6 +111,7 @@ pub async fn run(
             proxy,
             live,
             list,
+            store,
         } => {
             let mut filters = query([
                 ("subject", subject),
@@ -112,14 +120,14 @@ pub async fn run(
                 ("live", live.map(|live| live.to_string())),
             ]);
             filters.extend(list.query());
-            list::print(&source, output, COLUMNS, GRANTS, &filters, list.limit).await
+            list::print(&open(store)?, output, COLUMNS, GRANTS, &filters, list.limit).await
         }
-        GrantCommand::Show { grant } => {
-            let grant = source.get(&format!("{GRANTS}/{grant}"), &[]).await?;
+        GrantCommand::Show { grant, store } => {
+            let grant = open(store)?.get(&format!("{GRANTS}/{grant}"), &[]).await?;
             Ok(output.document(&grant)?)
         }
-        GrantCommand::Story { grant } => {
-            let story = source
+        GrantCommand::Story { grant, store } => {
+            let story = open(store)?
                 .get(&format!("{GRANTS}/{grant}/timeline"), &[])
                 .await?;
             output.list(STORY, &story, "items")?;
@@ -140,6 +148,7 @@ pub async fn run(
             dry_run,
             yes,
         } => {
+            let source = Source::server_of(server, environment)?;
             let server = source.server()?;
             confirm(&format!("Revoke grant {grant}?"), yes || dry_run)?;
             let body = json!({"grant": grant, "reason": reason, "dry_run": dry_run});

@@ -6,7 +6,7 @@ use super::Environment;
 use super::exit::Failure;
 use super::list::{self, ListArgs, query};
 use super::output::{Column, Output};
-use super::source::{Source, SourceArgs};
+use super::source::{ServerArgs, Source, StoreArgs};
 
 /// Filters of the login history.
 #[derive(Debug, Args)]
@@ -44,7 +44,9 @@ pub struct LoginsArgs {
     #[command(flatten)]
     list: ListArgs,
     #[command(flatten)]
-    source: SourceArgs,
+    server: ServerArgs,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 pub(super) const COLUMNS: &[Column] = &[
@@ -68,7 +70,7 @@ pub async fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let source = Source::open(&args.source, environment)?;
+    let source = Source::open(&args.server, &args.store, environment)?;
     let mut filters = query([
         ("subject", args.subject),
         ("email", args.email),

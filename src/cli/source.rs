@@ -20,22 +20,26 @@ pub struct ServerArgs {
     pub url: Option<String>,
 }
 
-/// Which server or store is asked.
+/// Which store is read instead of asking a server.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Server or store")]
-pub struct SourceArgs {
-    #[command(flatten)]
-    server: ServerArgs,
+#[command(next_help_heading = "Store")]
+pub struct StoreArgs {
     /// Open the store in this data folder, read-only, instead of asking a server
-    #[arg(long, global = true, value_name = "DIR", conflicts_with_all = ["url", "database"])]
+    #[arg(long, value_name = "DIR", conflicts_with = "database")]
     data: Option<PathBuf>,
     /// Open the store in this PostgreSQL database, read-only, instead of asking a server. The
     /// password is taken from PGPASSWORD, the store's key from GRANTLOG_KEYS__MASTER_KEY
-    #[arg(long, global = true, value_name = "URL", conflicts_with = "url")]
+    #[arg(long, value_name = "URL")]
     database: Option<String>,
     /// Read this read model (see `grantlog replay --into`) instead of the store's own
-    #[arg(long, global = true, value_name = "FILE", conflicts_with = "url")]
+    #[arg(long, value_name = "FILE")]
     read_model: Option<PathBuf>,
+}
+
+impl StoreArgs {
+    fn is_named(&self) -> bool {
+        self.data.is_some() || self.database.is_some() || self.read_model.is_some()
+    }
 }
 
 /// A server or a store: the same questions, the same answers.
@@ -51,16 +55,24 @@ impl Source {
     ///
     /// # Errors
     /// The address or the store cannot be used.
-    pub fn open(args: &SourceArgs, environment: &Environment) -> Result<Self, Failure> {
-        if let Some(url) = &args.database {
+    pub fn open(
+        server: &ServerArgs,
+        store: &StoreArgs,
+        environment: &Environment,
+    ) -> Result<Self, Failure> {
+        if server.url.is_some() && store.is_named() {
+            let reason = "expected --url, or --data, --database or --read-model";
+            return Err(Failure::Usage(reason.to_owned()));
+        }
+        if let Some(url) = &store.database {
             let url = with_password("--database", url, environment)?;
-            return Store::in_database(&url, args.read_model.as_deref()).map(Self::Store);
+            return Store::in_database(&url, store.read_model.as_deref()).map(Self::Store);
         }
-        if args.data.is_some() || args.read_model.is_some() {
-            let data = args.data.as_deref();
-            return Store::in_folder(data, args.read_model.as_deref()).map(Self::Store);
+        if store.data.is_some() || store.read_model.is_some() {
+            let data = store.data.as_deref();
+            return Store::in_folder(data, store.read_model.as_deref()).map(Self::Store);
         }
-        Remote::new(args.server.url.as_deref(), environment).map(Self::Server)
+        Self::server_of(server, environment)
     }
 
     /// A running server.

@@ -60,6 +60,34 @@ fn groups_have_the_verbs_of_the_contract() {
     }
 }
 
+/// Where only a server answers, no store is offered.
+#[test]
+fn a_store_is_offered_where_it_can_be_read() {
+    for (command, offered) in [
+        ("logins", true),
+        ("events list", true),
+        ("events get", true),
+        ("events export", true),
+        ("events tail", false),
+        ("grant list", true),
+        ("grant show", true),
+        ("grant story", true),
+        ("grant revoke", false),
+        ("client list", false),
+        ("client show", false),
+        ("client add", false),
+        ("client set", false),
+        ("client remove", false),
+    ] {
+        let arguments: Vec<_> = command.split(' ').chain(["--help"]).collect();
+        let ended = Run::new(&arguments).end();
+        assert!(ended.prints().contains("--url <URL>"), "{command}");
+        for flag in ["--data <DIR>", "--database <URL>", "--read-model <FILE>"] {
+            assert_eq!(ended.stdout.contains(flag), offered, "{command} {flag}");
+        }
+    }
+}
+
 #[test]
 fn the_version_is_a_line_or_a_document() {
     let version = env!("CARGO_PKG_VERSION");
@@ -96,6 +124,11 @@ fn what_is_not_understood_ends_with_2() {
         &["state", "at", "5", "weather:today"],
         &["logins", "--url", "http://auth.example.com"],
         &["logins", "--database", "postgres://u:hunter2@db/g"],
+        &["events", "list", "--url", "http://127.0.0.1", "--data", "."],
+        &["events", "--url", "http://127.0.0.1", "list", "--data", "."],
+        &["events", "tail", "--data", "."],
+        &["grant", "revoke", "0", "--yes", "--data", "."],
+        &["client", "list", "--database", "postgres://db/g"],
         &["move", "--from", "sqlite://data"],
         &["move", "--from", "data", "--to", "postgres://db/g"],
         &[
