@@ -63,8 +63,16 @@ pub fn run(args: MigrateArgs, output: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A store with nothing to apply is not opened for writing: a server may have it.
+/// A store with nothing to apply is not opened for writing: a server may have it. A folder that is not there is a slip of
+/// the pen.
 fn apply(config: &Config, contract: bool) -> Result<(), Failure> {
+    let folder = &config.store.data_dir;
+    if config.store.database_url.is_none() && matches!(folder.try_exists(), Ok(false)) {
+        return Err(Failure::Unavailable(format!(
+            "there is no folder {}: the first start of `grantlog serve` makes it, or make it empty for a new store",
+            folder.display()
+        )));
+    }
     let schemas = schemas(config)?;
     let is_pending = |schema: Schema| {
         let wanted = if contract {

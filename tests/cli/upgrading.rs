@@ -69,7 +69,14 @@ fn what_is_missing_is_told_and_made() {
             )),
             "{status:?}"
         );
-        assert!(!folder.path().join("grantlog-data/log.db").exists() || place.is_some());
+        if place.is_none() {
+            let data = folder.path().join("grantlog-data");
+            assert!(!data.exists());
+            let up = run(&["up"], folder.path(), place);
+            up.fails(6, "there is no folder ");
+            assert!(!data.exists(), "nothing is made where nothing was");
+            fs::create_dir(data).expect("made");
+        }
         for arguments in [&["up"][..], &["up"], &["up", "--contract"], &["status"]] {
             let ended = run(arguments, folder.path(), place);
             assert_eq!(
