@@ -71,9 +71,7 @@ pub fn open_read_only(path: &Path) -> Result<Readers, OpenError> {
     } else {
         path.to_owned()
     };
-    if !path.exists() {
-        return Err(OpenError::Missing(path));
-    }
+    expect_file(&path)?;
     let mut wal = path.clone().into_os_string();
     wal.push("-wal");
     let (readers, schema) = match schema(&SqliteReaders::new(path.clone(), false)) {
@@ -140,10 +138,7 @@ pub struct Hold(#[expect(dead_code, reason = "an open file holds its lock")] Fil
 /// # Errors
 /// There is none, or a process that may write has it.
 pub fn hold(dir: &Path) -> Result<Hold, OpenError> {
-    let path = dir.join(FILE);
-    if !path.exists() {
-        return Err(OpenError::Missing(path));
-    }
+    expect_file(&dir.join(FILE))?;
     lock(&dir.join(LOCK)).map(Hold)
 }
 
@@ -177,6 +172,17 @@ pub fn expect_to_note_moved(dir: &Path) -> Result<(), OpenError> {
 /// The note in `dir` that says that its log was moved into a database.
 pub fn moved(dir: &Path) -> Option<PathBuf> {
     Some(dir.join(MOVED)).filter(|note| note.exists())
+}
+
+/// What cannot be looked at may be there.
+fn expect_file(path: &Path) -> Result<(), OpenError> {
+    match fs::metadata(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(OpenError::Missing(path.to_owned()))
+        }
+        Err(error) => Err(io(path, error)),
+    }
 }
 
 fn schema(readers: &SqliteReaders) -> Result<Schema, OpenError> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::rig::Rig;
-use super::{Ended, Run, folder};
+use super::{Ended, Run, folder, set_mode};
 
 /// A backup of a server in which somebody has logged in; the key that opens it; the grant.
 struct Copy {
@@ -104,6 +104,31 @@ async fn a_damaged_file_is_a_damaged_log() {
             copy.run(arguments, &copy.folder).end().fails(4, reason);
         }
     }
+}
+
+/// What cannot be looked at may be there.
+#[test]
+fn a_folder_that_lets_nobody_in_is_not_empty() {
+    let (outside, program) = (folder(), folder());
+    let data = outside.path().join("data");
+    fs::create_dir(&data).expect("made");
+    set_mode(outside.path(), 0o755);
+    set_mode(&data, 0o000);
+    let (path, from) = (
+        data.display().to_string(),
+        format!("sqlite://{}", data.display()),
+    );
+    for arguments in [
+        &["verify", "--data", &path][..],
+        &["logins", "--data", &path],
+        &["move", "--from", &from, "--to", "postgres://127.0.0.1/g"],
+    ] {
+        let ended = Run::as_nobody(arguments, program.path())
+            .inside(outside.path())
+            .end();
+        ended.fails(6, &format!("cannot use {path}/log.db: Permission denied"));
+    }
+    set_mode(&data, 0o700);
 }
 
 /// The document of a command that found something wrong.
