@@ -22,6 +22,8 @@
 
 mod url;
 
+pub use url::check;
+
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::Deref;
@@ -180,16 +182,8 @@ impl Postgres {
     /// # Errors
     /// The URL is not one, or the roots that its TLS needs cannot be read.
     pub fn new(url: &str, connections: usize) -> Result<Self, Error> {
-        let (url, asked) = url::split(url)?;
-        let parse = |url: &str| {
-            let parsed: Result<Config, tokio_postgres::Error> = url.parse();
-            parsed.map_err(|error| Error::Url(error.to_string()))
-        };
-        let tls = asked.tls(&parse(&url)?)?;
-        let mut hosts = Vec::new();
-        for url in url::each_host(&url) {
-            hosts.push(parse(&url)?);
-        }
+        let (mut hosts, asked) = url::parse(url)?;
+        let tls = asked.tls(&hosts)?;
         for config in &mut hosts {
             prepare(config, tls.is_some());
         }

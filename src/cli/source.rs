@@ -9,6 +9,7 @@ use super::Environment;
 use super::exit::Failure;
 use super::offline::Store;
 use super::remote::Remote;
+use crate::postgres;
 
 /// Which server is asked.
 #[derive(Clone, Debug, Args)]
@@ -128,6 +129,7 @@ pub fn with_password(flag: &str, url: &str, environment: &Environment) -> Result
         let reason = format!("{flag}: expected no password, it belongs into PGPASSWORD");
         return Err(Failure::Usage(reason));
     }
+    postgres::check(url).map_err(|error| Failure::Usage(format!("{flag}: {error}")))?;
     let Some(password) = environment.get("PGPASSWORD") else {
         return Ok(url.to_owned());
     };

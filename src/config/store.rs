@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::key::Key;
 use super::section::Section;
 use super::{ConfigError, Secret};
+use crate::postgres;
 
 /// Where the log, the vault and the read models are.
 #[derive(Clone, Debug)]
@@ -30,13 +31,13 @@ pub(super) const KEYS: &[Key] = &[
 impl Store {
     pub(super) fn read(section: &Section<'_, '_>) -> Result<Self, ConfigError> {
         let database_url = match section.secret("database_url")? {
-            Some((url, place)) => {
-                let scheme = url.expose().split_once("://").map(|(scheme, _)| scheme);
-                if !matches!(scheme, Some("postgres" | "postgresql")) {
-                    return Err(section.invalid_secret("database_url", None, place));
+            Some((url, place)) => match postgres::check(url.expose()) {
+                Ok(()) => Some(url),
+                Err(refused) => {
+                    let found = Some(what(refused));
+                    return Err(section.invalid_secret("database_url", found, place));
                 }
-                Some(url)
-            }
+            },
             None => None,
         };
         Ok(Self {
@@ -44,5 +45,12 @@ impl Store {
             database_url,
             migrate: section.or_default("migrate")?,
         })
+    }
+}
+
+fn what(refused: postgres::Error) -> String {
+    match refused {
+        postgres::Error::Url(reason) => format!("one that cannot be used: {reason}"),
+        other => other.to_string(),
     }
 }

@@ -1,5 +1,6 @@
 //! The database URL: what it says about TLS, and what is left for the driver.
 
+use std::error::Error as _;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,8 +20,35 @@ pub(super) struct Asked {
     roots: Option<PathBuf>,
 }
 
-/// Takes from the URL what the driver does not know.
-pub(super) fn split(url: &str) -> Result<(String, Asked), Error> {
+/// Looks whether a URL can be used; reads no file, such as the roots that its TLS may need.
+///
+/// # Errors
+/// What is wrong with it, without the URL.
+pub fn check(url: &str) -> Result<(), Error> {
+    let (_, asked) = parse(url)?;
+    asked.wants_tls().map(drop)
+}
+
+/// What the driver is told for each host, and what it does not know.
+pub(super) fn parse(url: &str) -> Result<(Vec<Config>, Asked), Error> {
+    let (url, asked) = split(url)?;
+    let hosts = each_host(&url).into_iter().map(|url| url.parse());
+    let hosts: Result<_, _> = hosts.collect();
+    Ok((hosts.map_err(|error| Error::Url(reason(&error)))?, asked))
+}
+
+/// The driver's words, but not the name of a parameter: a password that was not escaped may stand in its place.
+fn reason(error: &tokio_postgres::Error) -> String {
+    match error.source().map(ToString::to_string) {
+        Some(cause) if cause.starts_with("unknown option") => {
+            "one of its parameters is not known".to_owned()
+        }
+        Some(cause) => cause,
+        None => error.to_string(),
+    }
+}
+
+fn split(url: &str) -> Result<(String, Asked), Error> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(Error::Url("it does not begin with postgres://".to_owned()));
     }
@@ -42,7 +70,7 @@ pub(super) fn split(url: &str) -> Result<(String, Asked), Error> {
 }
 
 /// The URL for each of the hosts it names before its path. Those of a `host` parameter stay together.
-pub(super) fn each_host(url: &str) -> Vec<String> {
+fn each_host(url: &str) -> Vec<String> {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let (user, hosts) = match authority.rsplit_once('@') {
@@ -54,19 +82,25 @@ pub(super) fn each_host(url: &str) -> Vec<String> {
 }
 
 impl Asked {
+    /// What the URL says; nothing where it says nothing.
+    fn wants_tls(&self) -> Result<Option<bool>, Error> {
+        match self.mode.as_deref() {
+            None => Ok(None),
+            Some("disable") => Ok(Some(false)),
+            Some("require" | "verify-ca" | "verify-full") => Ok(Some(true)),
+            Some(_) => Err(Error::Url(
+                "sslmode is not disable, require or verify-full".to_owned(),
+            )),
+        }
+    }
+
     /// What makes connections secure, or nothing if they need not be.
-    pub(super) fn tls(self, config: &Config) -> Result<Option<MakeRustlsConnect>, Error> {
-        let wanted = match self.mode.as_deref() {
-            Some("disable") => false,
-            Some("require" | "verify-ca" | "verify-full") => true,
-            Some(_) => {
-                return Err(Error::Url(
-                    "sslmode is not disable, require or verify-full".to_owned(),
-                ));
-            }
-            None => !config.get_hosts().iter().all(is_this_machine),
+    pub(super) fn tls(self, hosts: &[Config]) -> Result<Option<MakeRustlsConnect>, Error> {
+        let is_far = || {
+            let mut names = hosts.iter().flat_map(Config::get_hosts);
+            !names.all(is_this_machine)
         };
-        if !wanted {
+        if !self.wants_tls()?.unwrap_or_else(is_far) {
             return Ok(None);
         }
         let unusable =
@@ -90,7 +124,8 @@ impl Asked {
             .map_err(|e| unusable(&e))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        if config.get_ssl_negotiation() == SslNegotiation::Direct {
+        let is_direct = |host: &Config| host.get_ssl_negotiation() == SslNegotiation::Direct;
+        if hosts.iter().any(is_direct) {
             tls.alpn_protocols = vec![b"postgresql".to_vec()];
         }
         Ok(Some(MakeRustlsConnect::new(tls)))
@@ -159,6 +194,7 @@ mod tests {
             "postgres://u:hunter2@db/log?sslmode=prefer",
             "postgres://u:hunter2@db/log?sslmode=require&sslrootcert=/nowhere",
             "postgres://u:hunter2@db/log?unknown=1",
+            "postgres://u:a@b?hunter2=1@db/log",
         ] {
             let error = Postgres::new(url, 1).unwrap_err();
             let said = format!("{error} {error:?}");

@@ -124,6 +124,7 @@ fn what_is_not_understood_ends_with_2() {
         &["state", "at", "5", "weather:today"],
         &["logins", "--url", "http://auth.example.com"],
         &["logins", "--database", "postgres://u:hunter2@db/g"],
+        &["logins", "--database", "postgres://db:99999/g"],
         &["events", "list", "--url", "http://127.0.0.1", "--data", "."],
         &["events", "--url", "http://127.0.0.1", "list", "--data", "."],
         &["events", "tail", "--data", "."],

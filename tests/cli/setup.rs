@@ -24,6 +24,18 @@ fn bad_configuration_ends_with_8_and_names_its_place() {
             "[store]\ndatabase_url = 'postgres://u:hunter2@db/g'\n",
             "`keys.master_key` is missing",
         ),
+        (
+            "[store]\ndatabase_url = 'postgres://u:hunter2@db:99999/g'\n",
+            "`store.database_url`: expected a URL that begins with postgres://, found one that cannot be used: invalid value for option `port`",
+        ),
+        (
+            "[store]\ndatabase_url = 'postgres://u:hunter2@db/g?sslmoed=disable'\n",
+            "found one that cannot be used: one of its parameters is not known",
+        ),
+        (
+            "[store]\ndatabase_url = 'postgres://u:hunter2@db/g?sslmode=prefer'\n",
+            "found one that cannot be used: sslmode is not disable, require or verify-full",
+        ),
     ] {
         let folder = folder();
         fs::write(folder.path().join("grantlog.toml"), text).expect("written");

@@ -188,7 +188,7 @@ fn weak_missing_and_default_secrets_are_refused_without_showing_them() {
         ),
         (
             "[store]\ndatabase_url = 'mysql://u:hunter2@db/g'".to_owned(),
-            "`store.database_url`: expected a URL that begins with postgres:// (grantlog.toml:2:16)".to_owned(),
+            "`store.database_url`: expected a URL that begins with postgres://, found one that cannot be used: it does not begin with postgres:// (grantlog.toml:2:16)".to_owned(),
         ),
         (
             "[store]\ndatabase_url = ''".to_owned(),
