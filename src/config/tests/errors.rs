@@ -192,7 +192,7 @@ fn weak_missing_and_default_secrets_are_refused_without_showing_them() {
         ),
         (
             "[store]\ndatabase_url = ''".to_owned(),
-            "`store.database_url`: expected a URL that begins with postgres:// (grantlog.toml:2:16)".to_owned(),
+            "`store.database_url`: expected a URL that begins with postgres://, found one that cannot be used: it does not begin with postgres:// (grantlog.toml:2:16)".to_owned(),
         ),
         (
             "[admin]\nbootstrap_token = 'x'\nbootstrap_token_file = 'y'".to_owned(),
