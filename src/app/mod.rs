@@ -98,6 +98,9 @@ pub enum Unavailable {
     /// What the command rested on has changed meanwhile.
     #[error("what the command rested on has changed")]
     Overtaken,
+    /// Something broke off half-way.
+    #[error("it broke off")]
+    BrokenOff,
     /// Others changed the same stream all the time.
     #[error("the stream changed too often")]
     Contended,

@@ -145,11 +145,16 @@ pub async fn remove(
             registration_token: SecretHash::of(&token),
         });
         let by = context.by(Actor::Client(client_id));
-        shared
-            .app
-            .execute::<Client>(client_id, command, &by)
-            .await?;
-        shared.revoke_grants_of_client(client_id, &by).await?;
+        let removing = {
+            let shared = shared.clone();
+            async move {
+                let app = &shared.app;
+                app.execute::<Client>(client_id, command, &by).await?;
+                shared.revoke_grants_of_client(client_id, &by).await?;
+                Ok::<_, OAuthError>(())
+            }
+        };
+        shared.to_the_end(removing).await??;
         let mut response = StatusCode::NO_CONTENT.into_response();
         no_store(response.headers_mut());
         Ok(response)

@@ -14,6 +14,7 @@ use domain::provider;
 use domain::resource::Resource;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -57,6 +58,8 @@ pub struct Parts {
     pub integrity: Integrity,
     /// Ends streams and tasks when the service stops.
     pub stopping: CancellationToken,
+    /// What the service waits for when it stops.
+    pub tasks: TaskTracker,
 }
 
 impl Deref for Shared {
@@ -290,6 +293,18 @@ impl Parts {
                 error.into_response()
             }
         }
+    }
+
+    /// Does something that must not stop half-way when whoever asked for it goes away.
+    ///
+    /// # Errors
+    /// It broke off.
+    pub async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let done = self.tasks.spawn(work).await;
+        done.map_err(|_| Unavailable::BrokenOff)
     }
 
     /// Ends everything that was granted to a client that is gone.

@@ -171,7 +171,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         new_bootstrap_token,
         app: shared.app.clone(),
         stopping: shared.stopping.clone(),
-        tasks: TaskTracker::new(),
+        tasks: shared.tasks.clone(),
         follower,
     };
     let tasks = &running.tasks;
@@ -314,6 +314,7 @@ fn parts(config: &Config, app: Arc<App>, reader: Reader) -> Result<Parts, StartE
         secrets: quick_cache::sync::Cache::new(1024),
         integrity: Integrity::default(),
         stopping: CancellationToken::new(),
+        tasks: TaskTracker::new(),
     })
 }
 

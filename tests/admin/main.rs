@@ -12,5 +12,6 @@ mod declared;
 mod investigation;
 mod keys;
 mod operators;
+mod removal;
 mod rig;
 mod tail;

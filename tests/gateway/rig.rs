@@ -393,5 +393,6 @@ fn parts(folder: &Path, gateway_url: &str) -> Parts {
         secrets: quick_cache::sync::Cache::new(16),
         integrity: Default::default(),
         stopping: CancellationToken::new(),
+        tasks: Default::default(),
     }
 }

@@ -73,17 +73,17 @@ pub async fn remove(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let id: ClientId = id.parse().map_err(|_| Problem::from(Rule::Unknown))?;
-    let context = &operator.context;
-    let command = Command::Remove(Remover::Operator(operator.id));
-    let removed = admin
-        .shared
-        .app
-        .execute::<Client>(id, command, context)
-        .await;
-    // Also when it was gone before: perhaps not everything could be revoked then.
-    if let Ok(_) | Err(ExecuteError::Refused(Rule::Unknown)) = removed {
-        admin.shared.revoke_grants_of_client(id, context).await?;
-    }
-    removed?;
-    Ok(StatusCode::NO_CONTENT)
+    let shared = admin.shared.clone();
+    let removing = async move {
+        let context = &operator.context;
+        let command = Command::Remove(Remover::Operator(operator.id));
+        let removed = shared.app.execute::<Client>(id, command, context).await;
+        // Also when it was gone before: perhaps not everything could be revoked then.
+        if let Ok(_) | Err(ExecuteError::Refused(Rule::Unknown)) = removed {
+            shared.revoke_grants_of_client(id, context).await?;
+        }
+        removed?;
+        Ok(StatusCode::NO_CONTENT)
+    };
+    admin.shared.to_the_end(removing).await?
 }

@@ -189,18 +189,21 @@ pub async fn remove(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let id = parse(&id)?;
-    let context = &operator.context;
-    let removed = remove_provider(&admin.shared.app, id, context).await;
-    // Also when it was gone before: perhaps not everything could be revoked then.
-    if let Ok(()) | Err(Refused::Provider(Rule::Unknown)) = removed {
-        let reason = RevocationReason::ProviderRemoved;
-        admin
-            .shared
-            .revoke_all(Of::Provider(id), &reason, context)
-            .await?;
-    }
-    removed?;
-    Ok(StatusCode::NO_CONTENT)
+    let shared = admin.shared.clone();
+    let removing = async move {
+        let context = &operator.context;
+        let removed = remove_provider(&shared.app, id, context).await;
+        // Also when it was gone before: perhaps not everything could be revoked then.
+        if let Ok(()) | Err(Refused::Provider(Rule::Unknown)) = removed {
+            let reason = RevocationReason::ProviderRemoved;
+            shared
+                .revoke_all(Of::Provider(id), &reason, context)
+                .await?;
+        }
+        removed?;
+        Ok(StatusCode::NO_CONTENT)
+    };
+    admin.shared.to_the_end(removing).await?
 }
 
 fn parse(id: &str) -> Result<ProviderId, Problem> {

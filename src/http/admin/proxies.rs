@@ -180,18 +180,19 @@ pub async fn remove(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let id = parse(&id)?;
-    let context = &operator.context;
-    let removed = remove_proxy(&admin.shared.app, id, context).await;
-    // Also when it was gone before: perhaps not everything could be revoked then.
-    if let Ok(()) | Err(Refused::Proxy(Rule::Unknown)) = removed {
-        let reason = RevocationReason::ProxyRemoved;
-        admin
-            .shared
-            .revoke_all(Of::Proxy(id), &reason, context)
-            .await?;
-    }
-    removed?;
-    Ok(StatusCode::NO_CONTENT)
+    let shared = admin.shared.clone();
+    let removing = async move {
+        let context = &operator.context;
+        let removed = remove_proxy(&shared.app, id, context).await;
+        // Also when it was gone before: perhaps not everything could be revoked then.
+        if let Ok(()) | Err(Refused::Proxy(Rule::Unknown)) = removed {
+            let reason = RevocationReason::ProxyRemoved;
+            shared.revoke_all(Of::Proxy(id), &reason, context).await?;
+        }
+        removed?;
+        Ok(StatusCode::NO_CONTENT)
+    };
+    admin.shared.to_the_end(removing).await?
 }
 
 fn parse(id: &str) -> Result<ProxyId, Problem> {

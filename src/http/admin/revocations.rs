@@ -65,15 +65,20 @@ pub async fn revoke(
     let dry_run = member(&members, "dry_run", "true or false")?.unwrap_or(false);
     let grants = grants(&admin, &operator, seed).await?;
     if !dry_run {
-        for grant in &grants {
-            let command = Command::Revoke {
-                reason: reason.clone(),
-            };
-            let app = &admin.shared.app;
-            app.execute::<Grant>(*grant, command, &operator.context)
-                .await?;
-            admin.shared.forget_upstream_tokens(*grant).await;
-        }
+        let (shared, ended) = (admin.shared.clone(), grants.clone());
+        let revoking = async move {
+            for grant in ended {
+                let command = Command::Revoke {
+                    reason: reason.clone(),
+                };
+                let app = &shared.app;
+                app.execute::<Grant>(grant, command, &operator.context)
+                    .await?;
+                shared.forget_upstream_tokens(grant).await;
+            }
+            Ok::<_, Problem>(())
+        };
+        admin.shared.to_the_end(revoking).await??;
     }
     let revocation = Revocation {
         dry_run,
