@@ -24,6 +24,7 @@ mod proxies;
 mod reader;
 mod rebuild;
 mod recorded;
+mod removals;
 mod sql;
 mod table;
 #[cfg(test)]

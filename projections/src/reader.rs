@@ -374,7 +374,7 @@ pub(crate) fn live_grants(of: Of) -> (String, Value) {
     (sql, value)
 }
 
-fn rows<T>(
+pub(crate) fn rows<T>(
     db: &Connection,
     (sql, values): (String, Vec<Value>),
     read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,

@@ -150,7 +150,7 @@ impl App {
                 Ok(_) => {
                     // What this node made durable it knows at once, before its follower.
                     for (version, (_, event)) in (first_version..).zip(&events) {
-                        self.apply(&stream, version, &event.clone().into());
+                        self.apply(&stream, version, context.now, &event.clone().into());
                     }
                     return match rule {
                         Some(rule) => Err(ExecuteError::Refused(rule)),

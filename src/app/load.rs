@@ -9,7 +9,6 @@ use domain::event::Event;
 use domain::proxy;
 use projections::{ReadModelError, Reader};
 
-use super::revocations::ADMITTED_AFTER;
 use super::{App, Unavailable};
 use crate::log::StoredEntry;
 
@@ -37,9 +36,7 @@ impl App {
     /// # Errors
     /// A store cannot be read.
     pub fn load(&self, reader: &Reader, folded: u64, now: Timestamp) -> Result<(), LoadError> {
-        for (grant, end) in reader.revocations(now - ADMITTED_AFTER)? {
-            self.revocations.insert(grant, end);
-        }
+        self.revocations.load(reader, now)?;
         let mut from = folded;
         if self.log.head() - folded > NEAR {
             let access_token_s = self.load_directory()?;

@@ -21,10 +21,10 @@ mod streams;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use domain::Fact;
 use domain::entry::Entry;
 use domain::event::{Correlation, Event};
 use domain::key::{self, Algorithm};
+use domain::{Fact, Timestamp};
 
 use crate::log::{Append, AppendError, Log, Premise, ReadError};
 use crate::vault::{Vault, VaultError};
@@ -56,7 +56,7 @@ pub struct App {
     pub vault: Vault,
     /// Settings of proxies and providers, following the log.
     pub directory: Directory,
-    /// Grants that were revoked while their access tokens still live, following the log.
+    /// Whose access tokens are refused while they still live, following the log.
     pub revocations: Revocations,
     /// Refused requests on their way to the log.
     pub refusals: Refusals,
@@ -332,17 +332,20 @@ impl App {
     }
 
     /// Brings what is kept in memory up to date with an event; harmless if it was applied before.
-    fn apply(&self, stream: &str, version: u64, event: &Event) {
+    fn apply(&self, stream: &str, version: u64, at: Timestamp, event: &Event) {
         self.directory.apply(stream, version, event);
-        self.revocations.apply(stream, event);
+        self.revocations.apply(stream, at, event);
     }
 
     /// The same with an entry of the log, which another node may have appended.
     fn follow(&self, entry: &Entry) {
         let domain::entry::Envelope {
-            stream, version, ..
+            stream,
+            version,
+            recorded_at,
+            ..
         } = &entry.envelope;
-        self.apply(stream, *version, &entry.event);
+        self.apply(stream, *version, *recorded_at, &entry.event);
         if self.log.is_shared() {
             self.streams.outdate(stream, *version, &entry.event);
         }

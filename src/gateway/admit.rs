@@ -1,8 +1,8 @@
 //! Who may pass: the access token or API key of a request, judged in memory.
 //!
 //! An access token passes if one of our keys signed it for this resource, its time is now, its
-//! grant is not revoked as far as the log has been followed, and its scope holds what every call
-//! needs. An API key is refused only after its stream was read again. Where several nodes share a
+//! grant is not revoked and its client not removed as far as the log has been followed, and its
+//! scope holds what every call needs. An API key is refused only after its stream was read again. Where several nodes share a
 //! log, another's revocation is known here within a second, and a node that is cut off from the log
 //! admits nobody.
 
@@ -92,7 +92,8 @@ async fn by_token(
         grant: claims.grant,
     };
     let denied = |denied: Denied, cause| denied.because(cause).of(admitted.correlation());
-    if shared.app.revocations.contains(claims.grant) {
+    let revocations = &shared.app.revocations;
+    if revocations.contains(claims.grant, claims.client_id) {
         return Err(denied(Denied::InvalidToken, "revoked").into());
     }
     if let Some(needed) = missing(target, &claims.scope) {

@@ -100,7 +100,8 @@ async fn access_token(
     };
     // "Active" is a statement about now, on whichever node the grant was revoked.
     shared.app.catch_up().await?;
-    if claims.client_id != caller || shared.app.revocations.contains(claims.grant) {
+    let revocations = &shared.app.revocations;
+    if claims.client_id != caller || revocations.contains(claims.grant, claims.client_id) {
         return Ok(None);
     }
     Ok(Some(Active {

@@ -150,7 +150,10 @@ pub async fn remove(
             async move {
                 let app = &shared.app;
                 app.execute::<Client>(client_id, command, &by).await?;
-                shared.revoke_grants_of_client(client_id, &by).await?;
+                // No token of a removed client is good, and nobody could ask for this again.
+                if let Err(error) = shared.revoke_grants_of_client(client_id, &by).await {
+                    tracing::warn!(%error, "the grants of a removed client are revoked later");
+                }
                 Ok::<_, OAuthError>(())
             }
         };

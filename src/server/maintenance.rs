@@ -1,14 +1,16 @@
-//! What has to be done from time to time: keys ahead of time, forgetting what has ended, and
-//! clients that registered and never came back.
+//! What has to be done from time to time: keys ahead of time, forgetting what has ended, clients
+//! that registered and never came back, and removals that broke off half-way.
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use domain::Timestamp;
 use domain::client::{Client, Command};
+use domain::grant::RevocationReason;
+use projections::Of;
 use tokio::time::MissedTickBehavior;
 
-use crate::app::Context;
+use crate::app::{Context, Unavailable};
 use crate::clock;
 use crate::http::{AUTHORIZATION_MAX, Shared};
 
@@ -16,15 +18,23 @@ const EVERY: Duration = Duration::from_secs(60);
 /// A key destroyed or retired elsewhere is of use here no longer than this and a reading.
 const CATCH_UP_EVERY: Duration = Duration::from_millis(500);
 const EXPIRE_AT_ONCE: usize = 500;
+/// After a look at all removals, those of this time are looked at again: somebody may have logged in meanwhile.
+const LOOK_BACK: TimeDelta = TimeDelta::days(1);
 
 /// Runs until the service stops, whatever the stores are doing then.
 pub async fn run(shared: Shared) {
     let stopping = shared.stopping.clone();
     let minutes = async {
         let mut minutes = tokio::time::interval(EVERY);
+        let mut removed_since = Timestamp::UNIX_EPOCH;
         loop {
             minutes.tick().await;
             look_after(&shared).await;
+            let now = clock::now();
+            match finish_removals(&shared, removed_since, now).await {
+                Ok(()) => removed_since = now - LOOK_BACK,
+                Err(error) => tracing::warn!(%error, "removals could not be finished"),
+            }
         }
     };
     stopping.run_until_cancelled(minutes).await;
@@ -99,18 +109,47 @@ async fn expire_unused(shared: &Shared, now: Timestamp, unused: TimeDelta) {
     }
 }
 
+/// Revokes the grants of what was removed, where that broke off or somebody was logging in.
+async fn finish_removals(
+    shared: &Shared,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<(), Unavailable> {
+    shared.app.read_model_is_current().await?;
+    let reader = shared.reader.clone();
+    let unfinished = tokio::task::spawn_blocking(move || reader.removed_with_grants(since, now));
+    let unfinished = unfinished.await.map_err(|_| Unavailable::BrokenOff)?;
+    for of in unfinished.map_err(|_| Unavailable::ReadModel)? {
+        let reason = match of {
+            Of::Client(_) => RevocationReason::ClientRemoved,
+            Of::Proxy(_) => RevocationReason::ProxyRemoved,
+            Of::Provider(_) => RevocationReason::ProviderRemoved,
+            // People are not removed.
+            Of::Subject(_) => continue,
+        };
+        shared
+            .revoke_all(of, &reason, &Context::system(now))
+            .await?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use domain::client;
     use domain::client::metadata::ClientMetadata;
     use domain::entry::Actor;
-    use domain::id::{ClientId, ProxyId};
+    use domain::grant::Grant;
+    use domain::id::{ClientId, GrantId, OperatorId, ProviderId, ProxyId};
     use domain::secret::SecretHash;
+    use domain::{client, grant};
+    use uuid::Uuid;
 
     use super::*;
     use crate::config::{Config, Sources};
+    use crate::tokens::Secret;
+    use crate::vault::{Identity, UpstreamTokens};
 
     fn config(folder: &std::path::Path) -> Config {
         let environment = BTreeMap::from([(
@@ -186,5 +225,89 @@ mod tests {
         assert_eq!(shared.app.log.head(), head + 1);
         shared.app.log.close().await;
         follower.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_removal_that_broke_off_is_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let (shared, follower, _) = super::super::assemble(&config).await.unwrap();
+        let now = clock::now();
+        let context = Context::system(now);
+        let [removed, stays] = [register(&shared, now).await, register(&shared, now).await];
+        let [of_removed, live] = [
+            authorize(&shared, removed, now).await,
+            authorize(&shared, stays, now).await,
+        ];
+        let command = Command::Remove(client::Remover::Operator(OperatorId(Uuid::nil())));
+        let gone = shared
+            .app
+            .execute::<Client>(removed, command, &context)
+            .await;
+        assert!(gone.is_ok());
+        let is_live = async |grant| shared.app.fresh::<Grant>(grant).await.unwrap().is_live(now);
+        assert!(is_live(of_removed).await, "it broke off here");
+        let refused = |grant, client| shared.app.revocations.contains(grant, client);
+        assert!(refused(of_removed, removed) && !refused(live, stays));
+        shared.app.read_model_is_current().await.unwrap();
+        let known = shared.reader.removed_clients(now - TimeDelta::days(1));
+        assert_eq!(known.unwrap(), [(removed, now)]);
+
+        for _ in 0..2 {
+            finish_removals(&shared, Timestamp::UNIX_EPOCH, now)
+                .await
+                .unwrap();
+            assert!(!is_live(of_removed).await);
+            assert!(is_live(live).await);
+        }
+        shared.app.log.close().await;
+        follower.end().await;
+    }
+
+    /// Somebody logs in with a client.
+    async fn authorize(shared: &Shared, client_id: ClientId, now: Timestamp) -> GrantId {
+        let id = GrantId(clock::event_id().0);
+        let request = grant::Requested {
+            proxy_id: ProxyId(1),
+            client_id,
+            provider_id: ProviderId(1),
+            redirect_uri: "http://localhost/cb".parse().unwrap(),
+            scope: "read".parse().unwrap(),
+            resource: shared.urls.resource(ProxyId(1)),
+            requested_at: now,
+        };
+        let identity = Identity {
+            provider: ProviderId(1),
+            issuer: "nobody",
+            sub: "somebody",
+        };
+        let tokens = UpstreamTokens {
+            access_token: Secret::new("token"),
+            refresh_token: None,
+            expires_at: None,
+            id_token: None,
+            scope: None,
+            token_type: "Bearer".to_owned(),
+        };
+        let vault = &shared.app.vault;
+        let subject = vault
+            .record_login(identity, id, &tokens, now)
+            .await
+            .unwrap();
+        let command = grant::Command::Authorize(Box::new(grant::Authorize {
+            request,
+            subject,
+            consent: grant::Consent::NotRequired,
+            code: SecretHash::of("code"),
+            code_lifetime: TimeDelta::seconds(60),
+            code_challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+                .parse()
+                .unwrap(),
+            grant_lifetime: TimeDelta::days(1),
+        }));
+        let context = Context::system(now);
+        let authorized = shared.app.execute::<Grant>(id, command, &context).await;
+        assert!(authorized.is_ok());
+        id
     }
 }

@@ -68,3 +68,36 @@ async fn a_removal_is_finished_though_its_caller_has_gone() {
     still.end();
     until_revoked(&rig, &[&one, &other]).await;
 }
+
+#[tokio::test]
+async fn the_tokens_of_a_removed_client_are_refused_before_its_grants_are_revoked() {
+    let rig = Rig::start().await;
+    let (one, other) = (rig.log_in().await, rig.log_in().await);
+    for logged_in in [&one, &other] {
+        assert_eq!(status_at_gateway(&rig, logged_in).await, ADMITTED);
+    }
+    let text = |name: &str| one.client.registration[name].as_str().expect("text");
+    let delete = || {
+        let client = reqwest::Client::builder().no_proxy().build();
+        client
+            .expect("a client")
+            .delete(text("registration_client_uri"))
+            .bearer_auth(text("registration_access_token"))
+            .send()
+    };
+    let still = StandStill::of(&rig);
+    let removed = delete().await.expect("an answer");
+    assert_eq!(removed.status(), 204);
+    assert_eq!(status_at_gateway(&rig, &one).await, 401);
+    assert_eq!(status_at_gateway(&rig, &other).await, ADMITTED);
+    assert_eq!(delete().await.expect("an answer").status(), 401);
+    still.end();
+}
+
+/// The gateway's answer to whom it admits: there is no upstream.
+const ADMITTED: u16 = 502;
+
+async fn status_at_gateway(rig: &Rig, logged_in: &LoggedIn) -> u16 {
+    let answer = rig.proxy.list_tools(&logged_in.tokens.access).await;
+    answer.status
+}
