@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::Server;
 
-use crate::rig::idle_provider;
+use crate::rig::{idle_provider, operator};
 
 struct Tail {
     response: reqwest::Response,
@@ -14,13 +14,22 @@ struct Tail {
 
 impl Tail {
     async fn open(server: &Server, query: &str, last_event_id: Option<u64>) -> Self {
+        Self::open_by(&server.admin_token, server, query, last_event_id).await
+    }
+
+    async fn open_by(
+        token: &str,
+        server: &Server,
+        query: &str,
+        last_event_id: Option<u64>,
+    ) -> Self {
         let client = reqwest::Client::builder()
             .no_proxy()
             .build()
             .expect("a client");
         let mut request = client
             .get(format!("{}/api/v1/events/stream{query}", server.url))
-            .bearer_auth(&server.admin_token);
+            .bearer_auth(token);
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id.to_string());
         }
@@ -118,6 +127,24 @@ async fn a_tail_of_thousands_misses_nothing() {
         .unwrap();
     for position in 1..=head {
         assert_eq!(tail.next().await.expect("an event").0, position);
+    }
+}
+
+#[tokio::test]
+async fn who_was_removed_is_sent_nothing_that_is_recorded_later() {
+    let server = Server::start().await;
+    let token = operator(&server, "auditor").await;
+    let mut tail = Tail::open_by(&token, &server, "", None).await;
+    server.add_provider(&idle_provider("before")).await;
+    while tail.next().await.expect("an event").1 != "provider.added" {}
+    let operators = server.list("/api/v1/operators").await;
+    let auditor = operators.iter().find(|one| one["role"] == "auditor");
+    let id = auditor.expect("an auditor")["id"].as_str().expect("an id");
+    let path = format!("/api/v1/operators/{id}");
+    server.delete(&path).await.expect(204);
+    server.add_provider(&idle_provider("after")).await;
+    while let Some((_, name, _)) = tail.next().await {
+        assert_ne!(name, "provider.added");
     }
 }
 

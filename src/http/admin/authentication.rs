@@ -73,6 +73,15 @@ pub struct Authenticated {
 }
 
 impl Authenticated {
+    /// Whether they are still let in as far as this node has followed the log.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn is_let_in_as_followed(&self, app: &App) -> Result<bool, Unavailable> {
+        let state = app.state::<Operator>(self.id).await?;
+        Ok(state.authenticate(&self.token).is_some())
+    }
+
     /// Whether they are still let in.
     ///
     /// # Errors

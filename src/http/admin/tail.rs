@@ -4,7 +4,7 @@
 //! Rows are read by position behind what the read model knows; wake-ups are hints. A reader who
 //! does not keep up is told so (`lagged`, with where to resume) and closed: what they have not
 //! taken is never dropped silently. The stream ends when the service stops, and when the operator
-//! is let in no more.
+//! is let in no more: they are sent nothing that was recorded after they were removed.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ use super::authentication::{Authenticated, MayRead};
 use super::events::render;
 use super::list::Query;
 use super::problem::Problem;
+use crate::app::Unavailable;
 
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A reader who takes nothing for so long is not reading.
@@ -163,14 +164,9 @@ impl Tail {
     }
 
     async fn beat(&self) -> Result<(), Over> {
-        match self.operator.is_still_let_in(&self.admin.shared.app).await {
-            Ok(true) => self.send(sse::Event::default().comment("")).await,
-            Ok(false) => Err(Over),
-            Err(error) => {
-                tracing::warn!(%error, "an event stream ends");
-                Err(Over)
-            }
-        }
+        let operator = &self.operator;
+        unless_over(operator.is_still_let_in(&self.admin.shared.app).await)?;
+        self.send(sse::Event::default().comment("")).await
     }
 
     /// Sends what has been recorded since, as far as the read model knows.
@@ -181,6 +177,9 @@ impl Tail {
         let filter = self.filter.clone();
         let found = self.admin.read(move |reader| reader.events(&filter)).await;
         let page = found.map_err(|_| Over)?;
+        // After the query: what the read model knows was followed before.
+        let app = &self.admin.shared.app;
+        unless_over(self.operator.is_let_in_as_followed(app).await)?;
         let shown = page.rows.last().map(|row| row.position + 1);
         let more = page.next.is_some();
         let events = render(&self.admin.shared, page.rows).await;
@@ -211,6 +210,17 @@ impl Tail {
                 self.lagged_at.store(last_sent, Ordering::Release);
                 Err(Over)
             }
+        }
+    }
+}
+
+fn unless_over(is_let_in: Result<bool, Unavailable>) -> Result<(), Over> {
+    match is_let_in {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Over),
+        Err(error) => {
+            tracing::warn!(%error, "an event stream ends");
+            Err(Over)
         }
     }
 }
