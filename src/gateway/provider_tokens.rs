@@ -5,13 +5,16 @@
 //! waits for the same outcome, good or bad, because a provider that rotates refresh tokens takes a
 //! second use of one for theft. For the same reason a node claims a renewal in the vault first;
 //! the others use the tokens there are, or wait for the new ones. A flight is a task of its own: a client that goes away must not
-//! lose the tokens that the provider has just sent. They are in the vault before they are used.
+//! lose the tokens that the provider has just sent. They are in the vault before they are used. The
+//! provider may have forgotten the old ones by then: while the store is away, the new ones wait in
+//! memory for it for as long as the node lives, and nobody renews the old ones again.
 //!
 //! The provider says "gone": the grant is revoked. The provider says nothing: nothing happens, and
 //! the tokens there are stay good as long as they are. Tokens that ended and cannot be renewed are
 //! no reason to end the grant: whether the upstream needs one is the upstream's to say.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::HeaderValue;
@@ -19,11 +22,12 @@ use chrono::TimeDelta;
 use domain::Timestamp;
 use domain::entry::Actor;
 use domain::grant::{Command, Grant, LoginSucceeded, RevocationReason};
-use domain::id::GrantId;
+use domain::id::{GrantId, SubjectId};
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use zeroize::Zeroizing;
 
 use crate::app::{Context, ExecuteError, Unavailable};
+use crate::clock;
 use crate::federation::{Provider, RefreshFailure};
 use crate::http::Shared;
 use crate::tokens::Secret;
@@ -37,9 +41,11 @@ const HELD: TimeDelta = TimeDelta::seconds(60);
 /// How long a failure is everybody's answer.
 const TRY_AGAIN: TimeDelta = TimeDelta::seconds(2);
 const HELD_MAX: usize = 4096;
-/// The provider may have forgotten the old tokens already: storing the new ones is worth a wait.
-const STORE_ATTEMPTS: u32 = 5;
+/// How long a request waits for the store to take renewed tokens.
+const STORE_WAIT: Duration = Duration::from_secs(2);
+/// After a failure, and after many: a claim must not end long before the store is back.
 const STORE_PAUSE: Duration = Duration::from_millis(100);
+const STORE_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long a renewal is one node's own: longer than the provider and the store may take together,
 /// shorter than the margin, so that a node that crashes in the middle costs nobody a token.
 const CLAIM: TimeDelta = TimeDelta::seconds(45);
@@ -48,7 +54,20 @@ const LOOKS: u32 = 25;
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
 /// Provider tokens in memory, by grant.
-pub(super) struct ProviderTokens(Arc<Cache<GrantId, Arc<Held>>>);
+pub(super) struct ProviderTokens {
+    held: Arc<Cache<GrantId, Arc<Held>>>,
+    unstored: Arc<Unstored>,
+}
+
+/// Grants whose renewed tokens wait for the store.
+#[derive(Default)]
+struct Unstored(Mutex<HashSet<GrantId>>);
+
+impl Unstored {
+    fn grants(&self) -> MutexGuard<'_, HashSet<GrantId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Why there is no token to forward.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +87,10 @@ struct Held {
 
 impl Default for ProviderTokens {
     fn default() -> Self {
-        Self(Arc::new(Cache::new(HELD_MAX)))
+        Self {
+            held: Arc::new(Cache::new(HELD_MAX)),
+            unstored: Arc::default(),
+        }
     }
 }
 
@@ -81,15 +103,16 @@ impl ProviderTokens {
         now: Timestamp,
         context: impl FnOnce() -> Context,
     ) -> Result<Option<HeaderValue>, Trouble> {
-        if let Some(held) = self.0.get(&grant).filter(|held| now < held.until) {
+        if let Some(held) = self.held.get(&grant).filter(|held| now < held.until) {
             return held.authorization();
         }
         let flight = Flight {
             shared: shared.clone(),
             grant,
             context: context(),
+            unstored: self.unstored.clone(),
         };
-        let cache = self.0.clone();
+        let cache = self.held.clone();
         let landed = tokio::spawn(async move {
             let look = |_: &GrantId, held: &mut Arc<Held>| {
                 if now < held.until {
@@ -134,10 +157,12 @@ impl Held {
 }
 
 /// Opening, and where needed renewing, the tokens of one grant.
+#[derive(Clone)]
 struct Flight {
     shared: Shared,
     grant: GrantId,
     context: Context,
+    unstored: Arc<Unstored>,
 }
 
 impl Flight {
@@ -150,6 +175,9 @@ impl Flight {
 
     async fn tokens(&self) -> Result<Held, Trouble> {
         let now = self.context.now;
+        if self.unstored.grants().contains(&self.grant) {
+            return Err(Trouble::Unavailable);
+        }
         let Some(stored) = self.stored().await? else {
             return self.gone().await;
         };
@@ -199,7 +227,13 @@ impl Flight {
                     id_token: renewed.id_token.or(tokens.id_token),
                     ..renewed
                 };
-                self.keep(authorization, revision, renewed).await
+                self.unstored.grants().insert(self.grant);
+                let keeping = self.clone().keep(authorization.subject, revision, renewed);
+                let kept = self.shared.tasks.spawn(keeping);
+                let kept = tokio::time::timeout(STORE_WAIT, kept).await;
+                kept.map_or(Err(Trouble::Unavailable), |kept| {
+                    kept.unwrap_or(Err(Trouble::Unavailable))
+                })
             }
             Err(RefreshFailure::Unavailable) => {
                 if let Err(error) = vault.release_upstream(self.grant, claimed_until).await {
@@ -271,13 +305,15 @@ impl Flight {
     /// Stores renewed tokens, then records that there are new ones. Where another node has stored
     /// some since, those count: the next renewal must not begin with tokens that nobody has.
     async fn keep(
-        &self,
-        authorization: &LoginSucceeded,
+        mut self,
+        subject: SubjectId,
         read: Revision,
         renewed: UpstreamTokens,
     ) -> Result<Held, Trouble> {
+        let stored = self.store(subject, read, &renewed).await;
+        self.unstored.grants().remove(&self.grant);
         let now = self.context.now;
-        if !self.store(authorization, read, &renewed).await? {
+        if !stored? {
             match self.stored().await? {
                 None => return self.gone().await,
                 Some(other) if other.tokens.access_token.hash() != renewed.access_token.hash() => {
@@ -306,27 +342,30 @@ impl Flight {
         Ok(Held::good(renewed, end.min(now + HELD)))
     }
 
+    /// Stores renewed tokens, sooner or later.
     async fn store(
-        &self,
-        authorization: &LoginSucceeded,
+        &mut self,
+        subject: SubjectId,
         read: Revision,
         tokens: &UpstreamTokens,
     ) -> Result<bool, Trouble> {
-        let (vault, now) = (&self.shared.app.vault, self.context.now);
-        let mut attempts = 1;
+        let vault = &self.shared.app.vault;
+        let mut pause = STORE_PAUSE;
         loop {
+            let now = self.context.now;
             match vault
-                .replace_upstream(authorization.subject, self.grant, &read, tokens, now)
+                .replace_upstream(subject, self.grant, &read, tokens, now)
                 .await
             {
                 Ok(stored) => return Ok(stored),
                 Err(VaultError::Erased(_) | VaultError::NoKey(_)) => return Err(Trouble::Gone),
-                Err(error) if attempts == STORE_ATTEMPTS => {
-                    return Err(unavailable(&error.into()));
+                Err(error) => {
+                    tracing::warn!(%error, grant = %self.grant, "renewed tokens wait for the store");
                 }
-                Err(_) => tokio::time::sleep(STORE_PAUSE * attempts).await,
             }
-            attempts += 1;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(STORE_PAUSE_MAX);
+            self.context.now = clock::now();
         }
     }
 

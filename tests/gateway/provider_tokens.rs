@@ -1,5 +1,7 @@
 //! What the upstream gets in place of the client's token, when it is to get something.
 
+use std::time::Duration;
+
 use axum::response::IntoResponse;
 use chrono::TimeDelta;
 use domain::id::ProviderId;
@@ -128,6 +130,39 @@ async fn a_token_about_to_end_is_renewed_once_for_all_who_wait() {
     }
     assert_eq!(upstream.received().len(), 10);
     assert_eq!((refreshes(&provider), rig.count(RENEWED)), (1, 1));
+}
+
+/// The provider takes each refresh token once: what it gave for one must not be lost.
+#[tokio::test]
+async fn renewed_tokens_wait_for_a_store_that_is_away() {
+    let (provider, upstream, rig, id) = rig().await;
+    let granted = grant(&provider, &rig, id, 30).await;
+    let stored = async || {
+        let stored = rig.app().vault.upstream(granted.id).await;
+        let tokens = stored.expect("the vault").expect("tokens").tokens;
+        tokens.access_token.expose().to_owned()
+    };
+    let old = stored().await;
+    let vault = rig.folder.path().join("vault.db");
+    let vault = rusqlite::Connection::open(vault).expect("the vault opens");
+    let away = "CREATE TRIGGER away BEFORE UPDATE OF sealed ON upstream_token
+                BEGIN SELECT RAISE(ABORT, 'away'); END";
+    vault.execute_batch(away).expect("a trigger");
+    for _ in 0..2 {
+        assert_eq!(rig.call(&granted.token).await.status(), 503);
+    }
+    assert_eq!(stored().await, old);
+
+    vault.execute_batch("DROP TRIGGER away").expect("a trigger");
+    let served = async { while rig.call(&granted.token).await.status() == 503 {} };
+    let served = tokio::time::timeout(Duration::from_secs(20), served).await;
+    served.expect("it is served");
+    let new = stored().await;
+    assert_ne!(new, old);
+    let bearer = format!("Bearer {new}");
+    assert_eq!(upstream.only().header("authorization"), bearer);
+    assert_eq!((refreshes(&provider), rig.count(RENEWED)), (1, 1));
+    assert_eq!(rig.count("grant.revoked"), 0);
 }
 
 #[tokio::test]

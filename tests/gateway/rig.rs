@@ -44,7 +44,8 @@ pub struct Rig {
     /// The gateway's origin.
     pub url: String,
     pub http: reqwest::Client,
-    _folder: TempDir,
+    /// Where the stores are.
+    pub folder: TempDir,
 }
 
 /// A grant with the first access token that was issued under it.
@@ -71,7 +72,7 @@ impl Rig {
             shared,
             url,
             http: client(),
-            _folder: folder,
+            folder,
         };
         let settings = serde_json::from_value(serde_json::json!({
             "name": "nobody", "type": "oidc", "client_id": "us", "issuer": "http://127.0.0.1:9/",
