@@ -10,6 +10,7 @@ use super::Refused;
 use crate::app::{App, Context, ExecuteError, Unavailable};
 use crate::federation;
 use crate::log::Premise;
+use crate::vault::VaultError;
 
 /// Adds a provider under the next free number.
 ///
@@ -60,7 +61,8 @@ pub(super) async fn add_provider_as(
     }
 }
 
-/// Replaces a provider's settings, and its client secret if there is another one; the new ones were made of `from`.
+/// Replaces a provider's settings, and its client secret if there is another one; the new ones were made of `from`. Nodes may use
+/// the replaced secret for a moment yet; those before it are forgotten.
 ///
 /// # Errors
 /// There is no such provider; [`Rule::Outdated`]; the settings break a rule; a store failed.
@@ -86,7 +88,15 @@ pub async fn change_provider(
         secret_version,
     };
     match app.execute::<Provider>(id, command, context).await {
-        Ok(executed) => Ok(executed.state.configured().cloned().ok_or(Rule::Unknown)?),
+        Ok(executed) => {
+            if secret_version != current {
+                forgotten(
+                    id,
+                    app.vault.delete_secrets_before(&owner(id), current).await,
+                );
+            }
+            Ok(executed.state.configured().cloned().ok_or(Rule::Unknown)?)
+        }
         Err(error) => {
             if matches!(error, ExecuteError::Refused(_)) && secret_version != current {
                 forget_secret(app, id, secret_version).await;
@@ -96,14 +106,12 @@ pub async fn change_provider(
     }
 }
 
-/// Takes a provider away, and its client secret. Its grants are revoked apart.
+/// Takes a provider away, and its client secrets. Its grants are revoked apart.
 ///
 /// # Errors
 /// There is no such provider, or proxies use it; a store failed.
 pub async fn remove_provider(app: &App, id: ProviderId, context: &Context) -> Result<(), Refused> {
     loop {
-        let state = app.fresh::<Provider>(id).await?;
-        let version = state.configured().map(|provider| provider.secret_version);
         let (in_use, premises) = use_by_proxies(app, id).await?;
         let command = Command::Remove { in_use };
         match app
@@ -113,9 +121,7 @@ pub async fn remove_provider(app: &App, id: ProviderId, context: &Context) -> Re
             Err(ExecuteError::Unavailable(Unavailable::Overtaken)) => app.catch_up().await?,
             removed => {
                 removed?;
-                if let Some(version) = version {
-                    forget_secret(app, id, version).await;
-                }
+                forgotten(id, app.vault.delete_secrets(&owner(id)).await);
                 return Ok(());
             }
         }
@@ -159,7 +165,12 @@ async fn is_stored(app: &App, id: ProviderId, version: Uuid, secret: &str) -> bo
 
 /// Failing that, a secret that nothing names remains sealed.
 async fn forget_secret(app: &App, id: ProviderId, version: Uuid) {
-    if let Err(error) = app.vault.delete_secret(&owner(id), version).await {
+    let deleted = app.vault.delete_secret(&owner(id), version).await;
+    forgotten(id, deleted.map(drop));
+}
+
+fn forgotten(id: ProviderId, deleted: Result<(), VaultError>) {
+    if let Err(error) = deleted {
         tracing::warn!(%error, provider = %id, "a client secret that is used no more remains");
     }
 }

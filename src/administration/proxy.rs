@@ -11,6 +11,7 @@ use super::Refused;
 use crate::app::{App, Context, ExecuteError, Executed, Unavailable};
 use crate::config::ProxyConfig;
 use crate::http::PrivateTerms;
+use crate::vault::VaultError;
 
 /// A header that cannot be sent to an MCP server. Its value is not told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,7 +94,8 @@ pub(super) async fn add_proxy_as(
     }
 }
 
-/// Replaces a proxy's terms as a whole; the new ones were made of `from`.
+/// Replaces a proxy's terms as a whole; the new ones were made of `from`. Nodes may use the replaced private ones for a moment yet;
+/// those before them are forgotten.
 ///
 /// # Errors
 /// There is no such proxy; [`Rule::Outdated`]; the terms break a rule; a store failed.
@@ -126,6 +128,12 @@ pub async fn change_proxy(
     );
     match changed.await {
         Ok(executed) => {
+            if let Some(replaced) = current.filter(|_| private_version != current) {
+                forgotten(
+                    id,
+                    app.vault.delete_secrets_before(&owner(id), replaced).await,
+                );
+            }
             app.ensure_signing_keys(context).await?;
             Ok(executed.state.configured().cloned().ok_or(Rule::Unknown)?)
         }
@@ -143,10 +151,8 @@ pub async fn change_proxy(
 /// # Errors
 /// There is no such proxy; a store failed.
 pub async fn remove_proxy(app: &App, id: ProxyId, context: &Context) -> Result<(), Refused> {
-    let state = app.fresh::<Proxy>(id).await?;
-    let version = state.configured().and_then(|proxy| proxy.private_version);
     app.execute::<Proxy>(id, Command::Remove, context).await?;
-    forget_private(app, id, version).await;
+    forgotten(id, app.vault.delete_secrets(&owner(id)).await);
     Ok(())
 }
 
@@ -200,7 +206,12 @@ async fn is_stored(app: &App, id: ProxyId, version: Option<Uuid>, private: &Priv
 /// Failing that, a secret that nothing names remains sealed.
 async fn forget_private(app: &App, id: ProxyId, version: Option<Uuid>) {
     let Some(version) = version else { return };
-    if let Err(error) = app.vault.delete_secret(&owner(id), version).await {
+    let deleted = app.vault.delete_secret(&owner(id), version).await;
+    forgotten(id, deleted.map(drop));
+}
+
+fn forgotten(id: ProxyId, deleted: Result<(), VaultError>) {
+    if let Err(error) = deleted {
         tracing::warn!(%error, proxy = %id, "private terms that are used no more remain");
     }
 }

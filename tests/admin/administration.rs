@@ -171,6 +171,41 @@ async fn a_proxy_is_changed_by_merging_and_keeps_its_secrets() {
     server.delete("/api/v1/providers/1").await.expect(204);
 }
 
+/// How many versions of a secret the vault holds.
+fn secrets(server: &Server, owner: &str) -> u32 {
+    let vault = server.folder().join("data").join("vault.db");
+    let vault = rusqlite::Connection::open(vault).expect("the vault opens");
+    let count = "SELECT count(*) FROM secret WHERE owner = ?";
+    let count = vault.query_row(count, [owner], |row| row.get(0));
+    count.expect("a number")
+}
+
+#[tokio::test]
+async fn replaced_secrets_do_not_pile_up_in_the_vault_and_none_survives_its_owner() {
+    let server = Server::start().await;
+    let document = proxy_document(&server).await;
+    server.post("/api/v1/proxies", &document).await.expect(201);
+    let (provider, proxy) = ("/api/v1/providers/1", "/api/v1/proxies/1");
+    for n in 0..4 {
+        let change = json!({"client_secret": format!("secret {n}")});
+        server.patch(provider, &change).await.expect(200);
+        let headers = json!({"X-Key": format!("key {n}")});
+        let change = json!({"config": {"oauth_proxy_upstream_headers": headers}});
+        server.patch(proxy, &change).await.expect(200);
+    }
+    for owner in ["proxy-1", "provider-1"] {
+        assert_eq!(
+            secrets(&server, owner),
+            2,
+            "of {owner}: this and the last one"
+        );
+    }
+    for (path, owner) in [(proxy, "proxy-1"), (provider, "provider-1")] {
+        server.delete(path).await.expect(204);
+        assert_eq!(secrets(&server, owner), 0, "of {owner}");
+    }
+}
+
 #[tokio::test]
 async fn removing_a_client_or_a_proxy_ends_its_grants() {
     let rig = Rig::start().await;

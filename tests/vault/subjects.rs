@@ -13,6 +13,7 @@ on_both![
     upstream_tokens_are_kept_replaced_and_deleted,
     rows_cannot_trade_places,
     secrets_are_kept_by_owner_and_version,
+    what_is_older_than_a_secret_or_all_of_an_owner_is_deleted,
 ];
 
 async fn one_identity_is_one_subject_for_good(fixture: Fixture) {
@@ -190,4 +191,29 @@ fn debug_names_nobody_and_shows_no_token() {
     ] {
         assert!(!shown.contains(hidden), "{shown}");
     }
+}
+
+async fn what_is_older_than_a_secret_or_all_of_an_owner_is_deleted(fixture: Fixture) {
+    let vault = fixture.open();
+    let mut versions = Vec::new();
+    for n in 0..3 {
+        let kept = vault.put_secret("provider-1", b"a secret", at(n)).await;
+        versions.push(kept.expect("kept"));
+    }
+    let other = vault.put_secret("provider-2", b"another", at(0)).await;
+    let other = other.expect("kept");
+    let there = async || {
+        let mut there = Vec::new();
+        for version in &versions {
+            there.push(vault.secret("provider-1", *version).await.is_ok());
+        }
+        there
+    };
+    let deleted = vault.delete_secrets_before("provider-1", versions[1]).await;
+    deleted.expect("deleted");
+    assert_eq!(there().await, [false, true, true]);
+    let deleted = vault.delete_secrets("provider-1").await;
+    deleted.expect("deleted");
+    assert_eq!(there().await, [false; 3]);
+    assert!(vault.secret("provider-2", other).await.is_ok());
 }
