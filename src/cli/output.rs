@@ -4,7 +4,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde_json::{Value, json};
 
 use super::text;
@@ -82,11 +82,7 @@ impl Output {
             Format::Json => writeln!(self.writer, "{}", text::json_pretty(page)),
             Format::JsonLines => items.iter().try_for_each(|item| self.json_line(item)),
             Format::Plain if self.is_terminal => {
-                let mut table = plain_table();
-                table.set_header(columns.iter().map(|(title, _)| *title));
-                for item in items {
-                    table.add_row(cells(columns, item));
-                }
+                let table = list_table(columns, items, width_of(&plain_table()));
                 writeln!(self.writer, "{}", table.trim_fmt())
             }
             Format::Plain => items
@@ -119,6 +115,7 @@ impl Output {
             Format::JsonLines => self.json_line(document),
             Format::Plain if self.is_terminal => {
                 let mut table = plain_table();
+                table.set_width(width_of(&table));
                 for (name, value) in members {
                     table.add_row([text::plain(name), text::cell(Some(value))]);
                 }
@@ -175,6 +172,57 @@ fn plain_table() -> Table {
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table
+}
+
+/// A terminal that does not say how wide it is, or says 0, is taken to be this wide.
+const WIDTH: u16 = 80;
+
+fn width_of(table: &Table) -> u16 {
+    table.width().filter(|width| *width > 0).unwrap_or(WIDTH)
+}
+
+/// Between a column's content and the next one's.
+const PADDING: u16 = 2;
+
+/// No column that is not an id's becomes narrower than this.
+const NARROW: u16 = 12;
+
+/// Ids are copied, so they are never broken over lines. Where that leaves too little to the other columns, a row is one long
+/// line, which the terminal breaks without adding anything to it.
+fn list_table(columns: &[Column], items: &[Value], width: u16) -> Table {
+    let mut table = plain_table();
+    table.set_header(columns.iter().map(|(title, _)| *title));
+    for item in items {
+        table.add_row(cells(columns, item));
+    }
+    let contents = table.column_max_content_widths();
+    let needed = columns.iter().zip(contents).map(|((_, pointer), content)| {
+        let least = if is_id(pointer) {
+            content
+        } else {
+            content.min(NARROW)
+        };
+        least.saturating_add(PADDING)
+    });
+    let needed: Vec<u16> = needed.collect();
+    if needed.iter().copied().map(u32::from).sum::<u32>() > width.into() {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    } else {
+        table.set_width(width);
+        let constraints = columns.iter().zip(needed).map(|((_, pointer), needed)| {
+            if is_id(pointer) {
+                ColumnConstraint::ContentWidth
+            } else {
+                ColumnConstraint::LowerBoundary(Width::Fixed(needed))
+            }
+        });
+        table.set_constraints(constraints);
+    }
+    table
+}
+
+fn is_id(pointer: &str) -> bool {
+    pointer.ends_with("/id") || pointer.ends_with("_id") || pointer == "/subject"
 }
 
 fn cells(columns: &[Column], row: &Value) -> Vec<String> {
@@ -267,6 +315,33 @@ mod tests {
         let document: Value =
             serde_json::from_str(&written(Format::Json, false, list)).expect("JSON");
         assert_eq!(document, page);
+    }
+
+    #[test]
+    fn ids_are_not_broken_over_lines() {
+        let columns = [
+            ("AT", "/at"),
+            ("EXPLAIN", "/explain"),
+            ("CLIENT", "/client_id"),
+            ("SUBJECT", "/subject"),
+        ];
+        let id = "gateway_01a208498d6d7daabe5f14e7a9205700";
+        let row = json!({
+            "at": "2026-11-23T08:16:56.104211Z", "explain": "It was used again. ".repeat(9), "client_id": id, "subject": &id[8..],
+        });
+        for (width, rows) in [(40, 1), (80, 1), (110, 20), (120, 20), (300, 2)] {
+            let table = list_table(&columns, std::slice::from_ref(&row), width).to_string();
+            assert!(
+                table.contains(id) && table.contains(&format!(" {} ", &id[8..])),
+                "{width}"
+            );
+            let lines = table.lines().count() - 1;
+            assert!(lines <= rows, "{lines} lines at {width}: {table}");
+            if rows > 1 {
+                let longest = table.lines().map(str::len).max();
+                assert!(longest <= Some(width.into()), "{width}: {table}");
+            }
+        }
     }
 
     #[test]
