@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use domain::event::Event;
 use serde_json::{Value, json};
 
 use super::exit::Failure;
@@ -11,6 +12,7 @@ use super::output::{Column, Format, Output, note};
 use super::remote::Remote;
 use super::source::{ServerArgs, Source, StoreArgs};
 use super::{Environment, export};
+use crate::config::nearest;
 
 /// What to do with events.
 #[derive(Debug, Args)]
@@ -107,6 +109,9 @@ pub struct FilterArgs {
 
 impl FilterArgs {
     fn query(self) -> Vec<(&'static str, String)> {
+        if let Some(reason) = self.kind.as_deref().and_then(unknown_type) {
+            note(&reason);
+        }
         query([
             ("type", self.kind),
             ("stream", self.stream),
@@ -121,6 +126,23 @@ impl FilterArgs {
             ("until", self.until),
         ])
     }
+}
+
+/// A server that is newer than this program may know the type, so this is no error.
+fn unknown_type(kind: &str) -> Option<String> {
+    let types = || Event::TYPES.iter().map(|(name, _)| (*name).to_owned());
+    let is_known = |name: String| match kind.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == kind,
+    };
+    if types().any(is_known) {
+        return None;
+    }
+    let nearest = nearest(kind, types());
+    let nearest = nearest.map_or_else(String::new, |name| format!(", did you mean `{name}`?"));
+    Some(format!(
+        "no event of this version has the type `{kind}`{nearest} (see `grantlog events types`)"
+    ))
 }
 
 const COLUMNS: &[Column] = &[
@@ -178,7 +200,7 @@ pub async fn run(
 }
 
 fn types(output: &mut Output) -> Result<(), Failure> {
-    let types: Vec<Value> = domain::event::Event::TYPES
+    let types: Vec<Value> = Event::TYPES
         .iter()
         .map(|(name, schema)| json!({"type": name, "schema": schema}))
         .collect();

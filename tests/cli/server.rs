@@ -129,6 +129,30 @@ fn lists_are_walked_page_by_page_up_to_their_limit() {
 }
 
 #[test]
+fn a_type_that_no_event_has_is_told() {
+    for (kind, told) in [
+        ("grant.*", None),
+        ("*", None),
+        ("grant.code_redeemed", None),
+        (
+            "grant.code_redemed",
+            Some("the type `grant.code_redemed`, did you mean `grant.code_redeemed`?"),
+        ),
+        ("grunt.*", Some("the type `grunt.*`")),
+        ("foo", Some("the type `foo` (see `grantlog events types`)")),
+    ] {
+        let arguments = ["events", "list", "--json", "--type", kind];
+        let (ended, asked) = against_server(&arguments, Some(TOKEN));
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(asked.iter().all(|query| query["type"] == kind));
+        match told {
+            None => assert_eq!(ended.stderr, "", "{kind}"),
+            Some(told) => assert!(ended.stderr.contains(told), "{kind} {ended:?}"),
+        }
+    }
+}
+
+#[test]
 fn json_is_one_document_and_jsonl_one_a_row() {
     let (ended, _) = against_server(&["events", "list", "--json"], Some(TOKEN));
     let page: Value = serde_json::from_str(ended.prints()).expect("JSON");
