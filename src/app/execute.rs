@@ -1,12 +1,12 @@
 //! Executing a command: load, decide, stamp, append, answer.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use domain::Fact;
 use domain::id::EventId;
 
 use super::stamp::{self, Place};
-use super::streams::Slot;
+use super::streams::{Known, Slot, lock};
 use super::{App, Context, Stored, Unavailable};
 use crate::log::{Append, AppendError, NewEntry, Pending, Premise};
 use crate::vault::VaultError;
@@ -82,12 +82,8 @@ impl App {
     where
         A::Command: Clone,
     {
-        let empty = Slot {
-            state: Arc::new(A::default()),
-            version: 0,
-        };
-        self.run(id, command, Vec::new(), context, Some(empty))
-            .await
+        let empty = Some(Known::default());
+        self.run(id, command, Vec::new(), context, empty).await
     }
 
     async fn run<A: Stored>(
@@ -96,7 +92,7 @@ impl App {
         command: A::Command,
         premises: Vec<Premise>,
         context: &Context,
-        mut assumed: Option<Slot<A>>,
+        mut assumed: Option<Known<A>>,
     ) -> Result<Executed<A>, ExecuteError<A::Rule>>
     where
         A::Command: Clone,
@@ -106,14 +102,8 @@ impl App {
         for _ in 0..ATTEMPTS_MAX {
             let (slot, origin) = self.slot(&stream, reload, assumed.take()).await?;
             let submitted = {
-                let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-                self.submit(
-                    &mut slot,
-                    &stream,
-                    command.clone(),
-                    premises.clone(),
-                    context,
-                )
+                let (command, premises) = (command.clone(), premises.clone());
+                self.submit(&mut lock(&slot), &stream, command, premises, context)
             };
             let submitted = match submitted {
                 Ok(submitted) => submitted,
@@ -129,8 +119,8 @@ impl App {
             let Submitted {
                 rule,
                 events,
-                first_version,
-                state,
+                before,
+                after,
                 pending,
             } = submitted;
             let Some(pending) = pending else {
@@ -140,7 +130,10 @@ impl App {
                 }
                 return match rule {
                     Some(rule) => Err(ExecuteError::Refused(rule)),
-                    None => Ok(Executed { events, state }),
+                    None => Ok(Executed {
+                        events,
+                        state: after.state,
+                    }),
                 };
             };
             if origin != Origin::Cache {
@@ -149,16 +142,20 @@ impl App {
             match pending.await {
                 Ok(_) => {
                     // What this node made durable it knows at once, before its follower.
-                    for (version, (_, event)) in (first_version..).zip(&events) {
+                    for (version, (_, event)) in (before.version..).zip(&events) {
                         self.apply(&stream, version, context.now, &event.clone().into());
                     }
+                    lock(&slot).confirm(&before, after.clone());
                     return match rule {
                         Some(rule) => Err(ExecuteError::Refused(rule)),
-                        None => Ok(Executed { events, state }),
+                        None => Ok(Executed {
+                            events,
+                            state: after.state,
+                        }),
                     };
                 }
                 Err(error) => {
-                    A::cache(&self.streams).forget(&stream, &slot);
+                    lock(&slot).outdate();
                     match error {
                         AppendError::Conflict { .. } if premises.is_empty() => reload = true,
                         AppendError::Conflict { .. } => return Err(Unavailable::Overtaken.into()),
@@ -175,17 +172,18 @@ impl App {
         &self,
         stream: &str,
         reload: bool,
-        assumed: Option<Slot<A>>,
+        assumed: Option<Known<A>>,
     ) -> Result<(Arc<Mutex<Slot<A>>>, Origin), Unavailable> {
         if !reload {
             if let Some(slot) = A::cache(&self.streams).get(stream) {
                 return Ok((slot, Origin::Cache));
             }
             if let Some(empty) = assumed {
-                return Ok((Arc::new(Mutex::new(empty)), Origin::Assumed));
+                return Ok((Arc::new(Mutex::new(Slot::new(empty))), Origin::Assumed));
             }
         }
-        let slot = self.read::<A>(stream).await?;
+        // Its own until it is decided on: what others have in flight is not the log's word.
+        let slot = Slot::new(self.read::<A>(stream).await?);
         Ok((Arc::new(Mutex::new(slot)), Origin::Log))
     }
 
@@ -199,7 +197,8 @@ impl App {
         premises: Vec<Premise>,
         context: &Context,
     ) -> Result<Submitted<A>, VaultError> {
-        let (events, rule) = match slot.state.decide(command, context.now) {
+        let before = slot.newest.clone();
+        let (events, rule) = match before.state.decide(command, context.now) {
             Ok(events) => (events, None),
             Err(refusal) => (refusal.events, Some(refusal.rule)),
         };
@@ -207,12 +206,12 @@ impl App {
             return Ok(Submitted {
                 rule,
                 events: Vec::new(),
-                first_version: slot.version,
-                state: slot.state.clone(),
+                after: before.clone(),
+                before,
                 pending: None,
             });
         }
-        let mut state = A::clone(&slot.state);
+        let mut state = A::clone(&before.state);
         let mut entries: Vec<NewEntry> = Vec::with_capacity(events.len());
         let mut identified = Vec::with_capacity(events.len());
         for (n, event) in (0..).zip(events) {
@@ -224,7 +223,7 @@ impl App {
             });
             let place = Place {
                 stream,
-                version: slot.version + n,
+                version: before.version + n,
                 correlation: state.correlation(),
                 is_first: n == 0,
             };
@@ -232,20 +231,23 @@ impl App {
             entries.push(stamp::stamp(&self.vault, id, &stored, place, context)?);
             identified.push((id, event));
         }
-        let expected = slot.version;
-        slot.version += entries.len() as u64;
-        slot.state = Arc::new(state);
+        let after = Known {
+            state: Arc::new(state),
+            version: before.version + entries.len() as u64,
+        };
+        slot.newest = after.clone();
+        let pending = self.log.submit(Append {
+            stream: stream.to_owned(),
+            expected: before.version,
+            premises,
+            entries,
+        });
         Ok(Submitted {
             rule,
             events: identified,
-            first_version: expected,
-            state: slot.state.clone(),
-            pending: Some(self.log.submit(Append {
-                stream: stream.to_owned(),
-                expected,
-                premises,
-                entries,
-            })),
+            before,
+            after,
+            pending: Some(pending),
         })
     }
 }
@@ -261,7 +263,7 @@ enum Origin {
 struct Submitted<A: Stored> {
     rule: Option<A::Rule>,
     events: Vec<(EventId, A::Event)>,
-    first_version: u64,
-    state: Arc<A>,
+    before: Known<A>,
+    after: Known<A>,
     pending: Option<Pending>,
 }

@@ -18,7 +18,7 @@ mod revocations;
 mod stamp;
 mod streams;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use domain::entry::Entry;
@@ -39,7 +39,7 @@ pub use stamp::Context;
 pub use streams::Stored;
 
 use stamp::Place;
-use streams::{Slot, Streams};
+use streams::{Known, Slot, Streams, lock};
 
 /// How long a command that needs a list may wait for the read models.
 const READ_MODEL_WAIT: Duration = Duration::from_secs(5);
@@ -166,15 +166,9 @@ impl App {
     pub async fn state<A: Stored>(&self, id: A::Id) -> Result<Arc<A>, Unavailable> {
         let stream = A::stream(id);
         if let Some(slot) = A::cache(&self.streams).get(&stream) {
-            let slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-            return Ok(slot.state.clone());
+            return Ok(lock(&slot).newest.state.clone());
         }
-        let slot = self.read::<A>(&stream).await?;
-        let state = slot.state.clone();
-        if slot.version > 0 {
-            A::cache(&self.streams).insert(&stream, &Arc::new(Mutex::new(slot)));
-        }
-        Ok(state)
+        Ok(self.read::<A>(&stream).await?.state)
     }
 
     /// The state of an aggregate as the log has it now.
@@ -194,7 +188,7 @@ impl App {
         id: A::Id,
     ) -> Result<(Arc<A>, Premise), Unavailable> {
         let stream = A::stream(id);
-        let Slot { state, version } = self.read::<A>(&stream).await?;
+        let Known { state, version } = self.read::<A>(&stream).await?;
         let length = version;
         Ok((state, Premise { stream, length }))
     }
@@ -214,10 +208,7 @@ impl App {
 
     /// Takes note that an id was just drawn: nobody needs to look for its stream. The first append proves it.
     pub fn drawn<A: Stored>(&self, id: A::Id) {
-        let empty = Slot {
-            state: Arc::new(A::default()),
-            version: 0,
-        };
+        let empty = Slot::new(Known::default());
         A::cache(&self.streams).insert(&A::stream(id), &Arc::new(Mutex::new(empty)));
     }
 
@@ -306,10 +297,11 @@ impl App {
             .map_err(|_| Unavailable::ReadModel)
     }
 
-    async fn read<A: Stored>(&self, stream: &str) -> Result<Slot<A>, Unavailable> {
-        let mut state = A::default();
-        let mut version = 0;
-        for stored in self.log.read_stream(stream).await? {
+    /// Reads what follows the part of a stream that is known.
+    async fn read<A: Stored>(&self, stream: &str) -> Result<Known<A>, Unavailable> {
+        let recent = A::cache(&self.streams);
+        let mut known = recent.durable(stream);
+        for stored in (self.log.read_stream_after(stream, known.version)).await? {
             let unreadable =
                 |source: Box<dyn std::error::Error + Send + Sync>| Unavailable::Entry {
                     position: stored.position,
@@ -318,17 +310,15 @@ impl App {
             let entry = Entry::decode(&stored.entry).map_err(|error| unreadable(error.into()))?;
             let event = A::Event::try_from(entry.event)
                 .map_err(|event| unreadable(format!("{} in {stream}", event.name()).into()))?;
-            state = state.evolve(Fact {
+            known.state = Arc::new(Arc::unwrap_or_clone(known.state).evolve(Fact {
                 id: entry.envelope.id,
                 at: entry.envelope.recorded_at,
                 event: &event,
-            });
-            version += 1;
+            }));
+            known.version += 1;
         }
-        Ok(Slot {
-            state: Arc::new(state),
-            version,
-        })
+        recent.learn(stream, &known);
+        Ok(known)
     }
 
     /// Brings what is kept in memory up to date with an event; harmless if it was applied before.

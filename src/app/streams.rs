@@ -1,6 +1,6 @@
 //! Aggregates and their streams, and the states of the recently used ones.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::Aggregate;
 use domain::api_key::ApiKey;
@@ -28,15 +28,75 @@ pub trait Stored:
     fn cache(streams: &Streams) -> &Recent<Self>;
 }
 
-/// A state and how many events lead to it, appends in flight included.
-pub struct Slot<A> {
+/// The state that a stream's first `version` entries lead to.
+pub struct Known<A> {
     pub state: Arc<A>,
     pub version: u64,
+}
+
+impl<A> Clone for Known<A> {
+    fn clone(&self) -> Self {
+        Self {
+            state: self.state.clone(),
+            version: self.version,
+        }
+    }
+}
+
+impl<A: Default> Default for Known<A> {
+    fn default() -> Self {
+        Self {
+            state: Arc::default(),
+            version: 0,
+        }
+    }
+}
+
+/// A state to decide on.
+pub struct Slot<A> {
+    /// Appends in flight included.
+    pub newest: Known<A>,
+    /// Only what is durable, and perhaps not all of that: what follows it is all that needs to be read.
+    durable: Known<A>,
+    /// An append in it failed, or the log went on without it.
+    outdated: bool,
+}
+
+impl<A> Slot<A> {
+    /// A slot of durable entries.
+    pub fn new(durable: Known<A>) -> Self {
+        Self {
+            newest: durable.clone(),
+            durable,
+            outdated: false,
+        }
+    }
+
+    /// Takes note that the append that led from `before` to `after` is durable. What was decided on appends in flight says
+    /// nothing about those.
+    pub fn confirm(&mut self, before: &Known<A>, after: Known<A>) {
+        if Arc::ptr_eq(&self.durable.state, &before.state) && self.durable.version == before.version
+        {
+            self.durable = after;
+        }
+    }
+
+    /// Nothing more is decided on it: an append in it failed.
+    pub fn outdate(&mut self) {
+        self.outdated = true;
+    }
+
+    /// Nothing more is decided on it unless it knows of so many events.
+    fn must_know(&mut self, there: u64) {
+        self.outdated |= self.newest.version < there;
+    }
 }
 
 /// The states of the recently used streams of one kind.
 pub struct Recent<A> {
     slots: Cache<String, Arc<Mutex<Slot<A>>>>,
+    /// Held while a slot is put there, so that none takes the place of one that knows more.
+    inserting: Mutex<()>,
     /// How many events the streams have that were followed last, where other nodes append, too.
     followed: Cache<String, u64>,
 }
@@ -48,44 +108,72 @@ impl<A> Recent<A> {
     fn new(capacity: usize) -> Self {
         Self {
             slots: Cache::new(capacity),
+            inserting: Mutex::default(),
             followed: Cache::new(FOLLOWED_MAX),
         }
     }
 
+    /// What may be decided on.
     pub fn get(&self, stream: &str) -> Option<Arc<Mutex<Slot<A>>>> {
-        self.slots.get(stream)
+        self.slots.get(stream).filter(|slot| !lock(slot).outdated)
+    }
+
+    /// Up to where the stream need not be read.
+    pub fn durable(&self, stream: &str) -> Known<A>
+    where
+        A: Default,
+    {
+        let slot = self.slots.get(stream);
+        slot.map_or_else(Known::default, |slot| lock(&slot).durable.clone())
     }
 
     /// Keeps a state, unless the log has been followed past it since it was read.
     pub fn insert(&self, stream: &str, slot: &Arc<Mutex<Slot<A>>>) {
-        self.slots.insert(stream.to_owned(), slot.clone());
-        // After the insertion: an event followed later finds the state there.
-        if let Some(there) = self.followed.get(stream)
-            && version(slot) < there
-        {
-            self.forget(stream, slot);
+        let _inserting = lock(&self.inserting);
+        self.put(stream, slot);
+    }
+
+    /// Keeps what the log has told, beside what is in flight.
+    pub fn learn(&self, stream: &str, known: &Known<A>) {
+        let _inserting = lock(&self.inserting);
+        match self.get(stream) {
+            Some(slot) => {
+                let mut slot = lock(&slot);
+                if slot.durable.version < known.version {
+                    slot.durable = known.clone();
+                }
+                if slot.newest.version == known.version {
+                    slot.newest = known.clone();
+                }
+            }
+            None if known.version > 0 => {
+                self.put(stream, &Arc::new(Mutex::new(Slot::new(known.clone()))));
+            }
+            None => {}
         }
     }
 
-    /// Forgets a state that turned out to be wrong, unless it was already replaced.
-    pub fn forget(&self, stream: &str, slot: &Arc<Mutex<Slot<A>>>) {
-        self.slots
-            .remove_if(stream, |known| Arc::ptr_eq(known, slot));
+    fn put(&self, stream: &str, slot: &Arc<Mutex<Slot<A>>>) {
+        self.slots.insert(stream.to_owned(), slot.clone());
+        // After the insertion: an event followed later finds the state there.
+        if let Some(there) = self.followed.get(stream) {
+            lock(slot).must_know(there);
+        }
     }
 
-    /// Forgets a state that does not know of all of the stream's first `there` events.
+    /// Has the log asked again before anything is decided on a state that does not know of all of the stream's first `there`
+    /// events.
     fn outdate(&self, stream: &str, there: u64) {
         self.followed.insert(stream.to_owned(), there);
-        if let Some(slot) = self.slots.get(stream)
-            && version(&slot) < there
-        {
-            self.forget(stream, &slot);
+        if let Some(slot) = self.slots.get(stream) {
+            lock(&slot).must_know(there);
         }
     }
 }
 
-fn version<A>(slot: &Mutex<Slot<A>>) -> u64 {
-    slot.lock().unwrap_or_else(PoisonError::into_inner).version
+/// What is behind a lock; nothing leaves it half changed.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 macro_rules! streams {
@@ -102,8 +190,8 @@ macro_rules! streams {
         }
 
         impl Streams {
-            /// Forgets the state of a stream that another node may have appended `event` to, as
-            /// its `version`th, unless the state knows it.
+            /// Has the log asked again about a stream that another node may have appended `event`
+            /// to, as its `version`th, unless its state knows it.
             pub fn outdate(&self, stream: &str, version: u64, event: &Event) {
                 match event {
                     $( Event::$aggregate(_) => self.$field.outdate(stream, version + 1), )*

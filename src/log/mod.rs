@@ -227,7 +227,20 @@ impl Log {
     /// # Errors
     /// See [`ReadError`].
     pub async fn read_stream(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
-        self.0.readers.read_stream(stream).await
+        self.read_stream_after(stream, 0).await
+    }
+
+    /// The entries of one stream after its first `known`, all of which have been there; costs what they are, however many are
+    /// before them.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn read_stream_after(
+        &self,
+        stream: &str,
+        known: u64,
+    ) -> Result<Vec<StoredEntry>, ReadError> {
+        self.0.readers.read_stream(stream, known).await
     }
 
     /// At most `limit` entries from position `from` on, without gaps; empty at the end of the log.
@@ -245,7 +258,7 @@ impl Log {
     /// # Errors
     /// See [`ReadError`].
     pub fn read_stream_blocking(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
-        self.0.readers.read_stream_blocking(stream)
+        self.0.readers.read_stream_blocking(stream, 0)
     }
 
     /// [`Log::read_after`] for a thread outside the runtime.

@@ -38,15 +38,19 @@ impl Readers {
         }
     }
 
-    pub(super) async fn read_stream(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
+    pub(super) async fn read_stream(
+        &self,
+        stream: &str,
+        known: u64,
+    ) -> Result<Vec<StoredEntry>, ReadError> {
         match self {
             Self::Sqlite(readers) => {
                 let stream = stream.to_owned();
                 readers
-                    .run(move |readers| readers.read_stream(&stream))
+                    .run(move |readers| readers.read_stream(&stream, known))
                     .await
             }
-            Self::Postgres(readers) => Box::pin(readers.read_stream(stream)).await,
+            Self::Postgres(readers) => Box::pin(readers.read_stream(stream, known)).await,
         }
     }
 
@@ -67,10 +71,14 @@ impl Readers {
         }
     }
 
-    pub(super) fn read_stream_blocking(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
+    pub(super) fn read_stream_blocking(
+        &self,
+        stream: &str,
+        known: u64,
+    ) -> Result<Vec<StoredEntry>, ReadError> {
         match self {
-            Self::Sqlite(readers) => readers.read_stream(stream),
-            Self::Postgres(readers) => readers.block_on(readers.read_stream(stream)),
+            Self::Sqlite(readers) => readers.read_stream(stream, known),
+            Self::Postgres(readers) => readers.block_on(readers.read_stream(stream, known)),
         }
     }
 
@@ -189,18 +197,22 @@ impl SqliteReaders {
         self.with(head)
     }
 
-    /// All entries of one stream.
-    pub(super) fn read_stream(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
+    /// The entries of one stream after its first `known`.
+    pub(super) fn read_stream(
+        &self,
+        stream: &str,
+        known: u64,
+    ) -> Result<Vec<StoredEntry>, ReadError> {
         // Before the snapshot: what is not recent any more by then is in the index.
         let recent = self.recent.as_ref().map(|recent| recent.of(stream));
         self.with(|connection| {
             let tx = connection.unchecked_transaction()?;
-            let positions = stream_index::positions(&tx, stream, recent)?;
+            let positions = stream_index::positions(&tx, stream, known, recent)?;
             let mut statement = tx.prepare_cached(
                 "SELECT position, stream, version, entry, sealed FROM entries WHERE position = ?1",
             )?;
             let mut entries = Vec::with_capacity(positions.len());
-            for (version, position) in (0..).zip(positions) {
+            for (version, position) in (known..).zip(positions) {
                 // At most the head, which SQLite holds as an i64.
                 let entry = statement
                     .query_row([position as i64], stored_entry)

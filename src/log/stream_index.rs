@@ -269,23 +269,34 @@ impl Run {
     }
 }
 
-/// The positions of a stream's entries in order of their versions, in one snapshot. `recent` are the places that memory knew
-/// before it; without them the entries that are not indexed are looked through.
+/// The positions of a stream's entries after its first `known`, in order of their versions, in one snapshot. `recent` are the
+/// places that memory knew before it; without them the entries that are not indexed are looked through.
 pub fn positions(
     snapshot: &Connection,
     stream: &str,
+    known: u64,
     recent: Option<Vec<Place>>,
 ) -> Result<Vec<u64>, ReadError> {
+    let Ok(last) = i64::try_from(known) else {
+        return Err(ReadError::shorter(stream, known));
+    };
+    // The row that the first of them may be in.
+    let mut first = snapshot.prepare_cached(
+        "SELECT coalesce(max(version), 0) FROM streams WHERE stream = ?1 AND version <= ?2",
+    )?;
+    let first = first.query_row((stream, last), |row| unsigned(row, 0))?;
     let mut positions = Vec::new();
     let mut rows = snapshot.prepare_cached(
-        "SELECT version, positions FROM streams WHERE stream = ?1 ORDER BY version",
+        "SELECT version, positions FROM streams WHERE stream = ?1 AND version >= ?2 \
+         ORDER BY version",
     )?;
-    let mut rows = rows.query([stream])?;
+    let mut rows = rows.query((stream, first as i64))?;
     while let Some(row) = rows.next()? {
         let (version, indexed) = (unsigned(row, 0)?, row.get_ref(1)?.as_blob());
         let indexed = indexed.map_err(rusqlite::Error::from)?.as_chunks::<8>();
-        if version != positions.len() as u64 || !indexed.1.is_empty() {
-            return Err(gap(stream, version, positions.len()));
+        let expected = first + positions.len() as u64;
+        if version != expected || !indexed.1.is_empty() {
+            return Err(gap(stream, version, expected));
         }
         positions.extend(indexed.0.iter().map(|bytes| u64::from_be_bytes(*bytes)));
     }
@@ -294,13 +305,22 @@ pub fn positions(
         None => not_indexed(snapshot, stream)?,
     };
     for place in recent {
-        match positions.get(place.version as usize) {
+        let Some(after) = place.version.checked_sub(first) else {
+            continue;
+        };
+        match positions.get(after as usize) {
             Some(position) if *position == place.position => {}
-            None if place.version == positions.len() as u64 => positions.push(place.position),
-            Some(_) | None => return Err(gap(stream, place.version, positions.len())),
+            None if after == positions.len() as u64 => positions.push(place.position),
+            Some(_) | None => {
+                return Err(gap(stream, place.version, first + positions.len() as u64));
+            }
         }
     }
-    Ok(positions)
+    let before = (known - first) as usize;
+    if positions.len() < before {
+        return Err(ReadError::shorter(stream, known));
+    }
+    Ok(positions.split_off(before))
 }
 
 fn not_indexed(snapshot: &Connection, stream: &str) -> Result<Vec<Place>, ReadError> {
@@ -317,7 +337,7 @@ fn not_indexed(snapshot: &Connection, stream: &str) -> Result<Vec<Place>, ReadEr
         .collect::<Result<_, _>>()?)
 }
 
-fn gap(stream: &str, found: u64, expected: usize) -> ReadError {
+fn gap(stream: &str, found: u64, expected: u64) -> ReadError {
     ReadError::Corrupt {
         position: None,
         detail: format!("{stream} goes on with version {found}, expected {expected}"),

@@ -103,6 +103,16 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// A stream has fewer entries than it had.
+    pub(super) fn shorter(stream: &str, known: u64) -> Self {
+        Self::Corrupt {
+            position: None,
+            detail: format!("{stream} has less than {known} entries, which were there before"),
+        }
+    }
+}
+
 fn at(position: Option<u64>) -> String {
     position.map_or_else(String::new, |position| format!(" at position {position}"))
 }

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use grantlog::log::{Append, AppendError, Appended, NewEntry, Premise, QUEUE_LIMIT};
+use grantlog::log::{
+    Append, AppendError, Appended, Log, NewEntry, Premise, QUEUE_LIMIT, ReadError,
+};
 
 use super::faulty::{Call, Faults};
 use super::{STORES, Store, append, read_all};
@@ -44,6 +46,32 @@ async fn positions_are_dense_and_entries_come_back_byte_for_byte() {
                 .is_empty()
         );
         assert!(log.read_after(0, 0).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_read_from_where_it_is_known() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let log = store.open(dir.path());
+        for version in 0..5 {
+            log.append(append("s", version, &["s"])).await.unwrap();
+            log.append(append("t", version, &["t"])).await.unwrap();
+        }
+        let reader = Log::open_read_only(dir.path());
+        let all = log.read_stream("s").await.unwrap();
+        for log in [Ok(log), reader].into_iter().flatten() {
+            for known in 0..=5 {
+                let more = log.read_stream_after("s", known).await.unwrap();
+                assert_eq!(more, all[known as usize..], "{store:?}");
+            }
+            assert!(log.read_stream_after("u", 0).await.unwrap().is_empty());
+            for (stream, known) in [("s", 6), ("s", 7), ("s", u64::MAX), ("u", 1)] {
+                let shorter = log.read_stream_after(stream, known).await;
+                let noticed = matches!(shorter, Err(ReadError::Corrupt { .. }));
+                assert!(noticed, "{store:?}: {stream} after {known}: {shorter:?}");
+            }
+        }
     }
 }
 

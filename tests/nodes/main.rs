@@ -14,6 +14,7 @@ mod crashes;
 mod cut_off;
 mod failover;
 mod flows;
+mod histories;
 mod joining;
 mod load;
 mod lookups;

@@ -22,7 +22,7 @@ const HEAD: &str = "SELECT next, (SELECT entry FROM grantlog_log.entries WHERE p
     FROM grantlog_log.log_head WHERE one = 1";
 
 const STREAM: &str = "SELECT position, stream, version, entry, sealed FROM grantlog_log.entries \
-    WHERE stream = $1 ORDER BY version";
+    WHERE stream = $1 AND version >= $2 ORDER BY version";
 
 /// The readers of one shared log.
 #[derive(Clone)]
@@ -65,14 +65,23 @@ impl PostgresReaders {
         Ok(head.await?)
     }
 
-    /// All entries of one stream.
-    pub async fn read_stream(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
+    /// The entries of one stream after its first `known`.
+    pub async fn read_stream(
+        &self,
+        stream: &str,
+        known: u64,
+    ) -> Result<Vec<StoredEntry>, ReadError> {
         let name = stream.as_bytes().to_vec();
+        // The last that is known tells whether they are still there.
+        let first = known.saturating_sub(1);
         let rows = self
-            .twice(move |lease| read_stream(lease, name.clone()))
+            .twice(move |lease| read_stream(lease, name.clone(), signed(first)))
             .await?;
+        if known > 0 && rows.is_empty() {
+            return Err(ReadError::shorter(stream, known));
+        }
         let mut entries = Vec::with_capacity(rows.len());
-        for (row, expected) in rows.iter().zip(0..) {
+        for (row, expected) in rows.iter().zip(first..) {
             let entry = stored_entry(row)?;
             if entry.version != expected {
                 let found = entry.version;
@@ -84,6 +93,9 @@ impl PostgresReaders {
             entries.push(entry);
         }
         self.note(&entries);
+        if known > 0 {
+            entries.remove(0);
+        }
         Ok(entries)
     }
 
@@ -172,12 +184,12 @@ pub(super) async fn read_head(client: &Client, expected: &Expected) -> Result<u6
     expected.count(head)
 }
 
-async fn read_stream(lease: Lease, name: Vec<u8>) -> Result<Vec<Row>, Error> {
+async fn read_stream(lease: Lease, name: Vec<u8>, first: i64) -> Result<Vec<Row>, Error> {
     let answers = async {
-        let name = [(&name as _, Type::BYTEA)];
+        let range = [(&name as _, Type::BYTEA), (&first as _, Type::INT8)];
         let (begun, rows, ended) = join3(
             lease.batch_execute(BEGIN_READ),
-            lease.query_typed(STREAM, &name),
+            lease.query_typed(STREAM, &range),
             lease.batch_execute("COMMIT"),
         )
         .await;

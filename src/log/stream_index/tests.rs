@@ -5,7 +5,7 @@ use futures_executor::block_on;
 use proptest::prelude::*;
 use rusqlite::Connection;
 
-use crate::log::{Append, AppendError, Log, NewEntry, Options, ReadError};
+use crate::log::{Append, AppendError, Log, NewEntry, Options, ReadError, StoredEntry};
 
 const STREAMS: usize = 6;
 
@@ -46,12 +46,20 @@ fn append(log: &Log, stream: usize, expected: usize, count: usize) -> Result<u64
     Ok(block_on(log.append(append))?.first_position)
 }
 
+fn positions_of(entries: &[StoredEntry]) -> Vec<u64> {
+    entries.iter().map(|entry| entry.position).collect()
+}
+
 /// Every stream is found whole, in order, and no further.
 fn check(log: &Log, model: &[Vec<u64>]) {
-    for (stream, positions) in model.iter().enumerate() {
-        let found = log.read_stream_blocking(&format!("s{stream}")).unwrap();
-        let found: Vec<u64> = found.iter().map(|entry| entry.position).collect();
-        assert_eq!(&found, positions);
+    for (n, positions) in model.iter().enumerate() {
+        let stream = format!("s{n}");
+        let found = log.read_stream_blocking(&stream).unwrap();
+        assert_eq!(&positions_of(&found), positions);
+        let known = positions.len() * n / (STREAMS - 1);
+        let more = log.0.readers.read_stream_blocking(&stream, known as u64);
+        let more = more.unwrap();
+        assert_eq!(positions_of(&more), positions[known..]);
     }
     let mut agreement = log.agreement_blocking().unwrap().unwrap();
     let entries = log.read_after_blocking(0, usize::MAX).unwrap();
