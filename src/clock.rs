@@ -2,20 +2,25 @@
 //!
 //! Nodes that share a log judge the same codes, tokens and retries, so they must agree on the time, and their
 //! machines need not. The database they share has one clock, and its answers say what it shows: from the first one on
-//! [`now`] is that clock, as far as this machine can tell, and not its own. Order never comes from it.
+//! [`now`] is that clock, as far as this machine can tell, and not its own, which may be set meanwhile. Order never comes from
+//! it.
 
 use std::cell::RefCell;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
-use chrono::{SubsecRound, TimeDelta};
+use chrono::{DateTime, SubsecRound, TimeDelta};
 use domain::Timestamp;
 use domain::id::EventId;
 use zeroize::{Zeroize, Zeroizing};
 
-/// How far the clock that is followed is ahead of this machine's, in microseconds.
-static AHEAD: AtomicI64 = AtomicI64::new(0);
+/// The clock that is followed.
+static FOLLOWED: LazyLock<Followed> = LazyLock::new(|| Followed::since(Instant::now()));
+
+/// How far it was ahead when that was last said, in microseconds.
+static SAID: AtomicI64 = AtomicI64::new(0);
 
 /// A machine's clock that is off by more is worth a word.
 const NOTICED: TimeDelta = TimeDelta::seconds(1);
@@ -23,32 +28,73 @@ const NOTICED: TimeDelta = TimeDelta::seconds(1);
 /// The current instant in UTC, truncated to microseconds as every stored instant is.
 #[must_use]
 pub fn now() -> Timestamp {
-    this_machines() + ahead()
+    let followed = FOLLOWED.at(Instant::now());
+    followed.unwrap_or_else(this_machines)
 }
 
 /// How far the clock that is followed is ahead of this machine's.
 #[must_use]
 pub fn ahead() -> TimeDelta {
-    TimeDelta::microseconds(AHEAD.load(Ordering::Relaxed))
+    let own = this_machines();
+    let followed = FOLLOWED.at(Instant::now());
+    followed.map_or(TimeDelta::zero(), |followed| followed - own)
 }
 
-/// Follows a clock that showed `theirs`, in microseconds since 1970, at some instant of the last `within`. As long as
-/// what is known of it may be right, nothing changes: its answers take time, now more and now less.
-pub fn follow(theirs: i64, within: Duration) {
-    let least = theirs.saturating_sub(this_machines().timestamp_micros());
-    let within = i64::try_from(within.as_micros()).unwrap_or(i64::MAX);
-    let most = least.saturating_add(within);
-    let before = ahead();
-    if (least..=most).contains(&AHEAD.load(Ordering::Relaxed)) {
-        return;
-    }
-    AHEAD.store(least.midpoint(most), Ordering::Relaxed);
-    if (ahead() - before).abs() > NOTICED {
-        let seconds = ahead().num_seconds();
+/// Follows a clock that showed `theirs`, in microseconds since 1970, at some instant since it was `asked`.
+pub fn follow(theirs: i64, asked: Instant) {
+    FOLLOWED.correct(theirs, asked, Instant::now());
+    let ahead = ahead();
+    let said = TimeDelta::microseconds(SAID.load(Ordering::Relaxed));
+    if (ahead - said).abs() > NOTICED {
+        let micros = ahead.num_microseconds().unwrap_or(i64::MAX);
+        SAID.store(micros, Ordering::Relaxed);
+        let seconds = ahead.num_seconds();
         tracing::warn!(
             seconds,
             "the database's clock is followed, which is ahead of this machine's"
         );
+    }
+}
+
+/// A clock that is followed by what measures how long something takes: a step of this machine's own clock is none of it.
+/// Where the machine sleeps, and nothing measures, it is behind until it is corrected.
+struct Followed {
+    since: Instant,
+    /// What it showed then, in microseconds since 1970; the least there is while that is not known.
+    shown: AtomicI64,
+}
+
+impl Followed {
+    fn since(since: Instant) -> Self {
+        let shown = AtomicI64::new(i64::MIN);
+        Self { since, shown }
+    }
+
+    /// What it shows, as far as is known.
+    fn at(&self, instant: Instant) -> Option<Timestamp> {
+        let shown = self.shown.load(Ordering::Relaxed);
+        if shown == i64::MIN {
+            return None;
+        }
+        DateTime::from_timestamp_micros(shown.saturating_add(self.passed(instant)))
+    }
+
+    /// Takes note that it showed `theirs` between two instants. As long as what is known of it may be right, nothing changes:
+    /// its answers take time, now more and now less.
+    fn correct(&self, theirs: i64, asked: Instant, answered: Instant) {
+        let least = theirs.saturating_sub(self.passed(answered));
+        let most = theirs.saturating_sub(self.passed(asked));
+        if !(least..=most).contains(&self.shown.load(Ordering::Relaxed)) {
+            self.shown.store(least.midpoint(most), Ordering::Relaxed);
+        }
+    }
+
+    fn passed(&self, instant: Instant) -> i64 {
+        let micros = |passed: Duration| i64::try_from(passed.as_micros()).unwrap_or(i64::MAX);
+        match instant.checked_duration_since(self.since) {
+            Some(passed) => micros(passed),
+            None => -micros(self.since - instant),
+        }
     }
 }
 
@@ -120,18 +166,24 @@ mod tests {
 
     #[test]
     fn a_clock_is_followed_as_far_as_its_answers_tell() {
-        let theirs = |ahead: TimeDelta| (this_machines() + ahead).timestamp_micros();
-        let hour = TimeDelta::hours(1);
-        follow(theirs(hour), Duration::from_millis(2));
-        let first = ahead();
-        assert!((first - hour).abs() < TimeDelta::seconds(1), "{first}");
-        assert!((now() - this_machines() - hour).abs() < TimeDelta::seconds(1));
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let followed = Followed::since(at(1_000));
+        let shows = |ms| Some(DateTime::from_timestamp_millis(ms).unwrap());
+        assert_eq!(followed.at(at(1_000)), None);
+        // It was asked before anything was counted.
+        followed.correct(50_000_000, at(998), at(1_002));
+        assert_eq!(followed.at(at(1_000)), shows(50_000));
+        assert_eq!(followed.at(at(3_500)), shows(52_500));
+        assert_eq!(followed.at(at(0)), shows(49_000));
         // Slow answers say less, and nothing against it.
-        follow(theirs(hour - TimeDelta::seconds(4)), Duration::from_secs(8));
-        assert_eq!(ahead(), first);
-        follow(theirs(TimeDelta::zero()), Duration::from_secs(1));
-        assert!(ahead().abs() < TimeDelta::seconds(2), "{}", ahead());
-        AHEAD.store(0, Ordering::Relaxed);
+        followed.correct(56_000_000, at(4_000), at(12_000));
+        assert_eq!(followed.at(at(12_000)), shows(61_000));
+        // It was set, or this machine slept.
+        followed.correct(70_000_000, at(13_000), at(13_010));
+        assert_eq!(followed.at(at(13_005)), shows(70_000));
+        followed.correct(60_000_000, at(14_000), at(14_000));
+        assert_eq!(followed.at(at(14_001)), shows(60_001));
     }
 
     #[test]

@@ -60,6 +60,27 @@ async fn nodes_an_hour_apart_agree_on_a_retry() {
     }
 }
 
+/// A machine's clock is set while its node serves, which goes on with the database's.
+#[tokio::test]
+async fn setting_a_machines_clock_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let set_by = folder.path().join("clock");
+    let set = |seconds: i64| std::fs::write(&set_by, format!("{seconds:+}s")).expect("a file");
+    set(0);
+    let rig = Rig::with(async |url| [Setup::default().database(url).clock_set_by(&set_by)]).await;
+    let client = rig.client().await;
+    let mut newest = rig.log_in(&client).await;
+    for hours in [2, -2, 0] {
+        set(hours * HOUR_S);
+        for _ in 0..5 {
+            assert_eq!(rig.words(&newest.access).await, [Word::Admitted]);
+        }
+        newest = Tokens::of(&client.refresh(&newest.refresh).await.expect(200));
+        let lives = newest.claims()["exp"].as_i64().expect("a time") - now_s();
+        assert!((lives - HOUR_S).abs() < 60, "after {hours} h: {lives}");
+    }
+}
+
 fn now_s() -> i64 {
     let since = std::time::UNIX_EPOCH.elapsed().expect("it is past 1970");
     since.as_secs().try_into().expect("and long before the end")

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::ops::Index;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::balancer::Balancer;
 use crate::oauth::{Client, Proxy};
@@ -118,6 +118,15 @@ impl Setup {
         // What measures how long something takes stays as it is.
         self.env("LD_PRELOAD", &faketime())
             .env("FAKETIME", &format!("{seconds:+}s"))
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    }
+
+    /// Runs the server on a machine whose clock is set by writing to `file`, as in `+7200s`.
+    #[must_use]
+    pub fn clock_set_by(self, file: &Path) -> Self {
+        self.env("LD_PRELOAD", &faketime())
+            .env("FAKETIME_TIMESTAMP_FILE", &file.display().to_string())
+            .env("FAKETIME_NO_CACHE", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
     }
 }

@@ -180,7 +180,7 @@ pub(super) async fn read_head(client: &Client, expected: &Expected) -> Result<u6
     let asked = Instant::now();
     let head = within(client.query_typed(HEAD, &seen)).await?;
     let head = one(&head)?;
-    clock::follow(head.try_get(2)?, asked.elapsed());
+    clock::follow(head.try_get(2)?, asked);
     expected.count(head)
 }
 
