@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
+use super::backend::{Backend, CommitError, Row};
 use super::readers::Readers;
 use super::types::{ReadError, StoreError, StoredEntry};
-use super::writer::{Backend, CommitError, Row};
 
 /// How many entries are read and written at once.
 const STEP: u64 = 1000;

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use super::backend::Row;
 use super::queue::Submitted;
 use super::types::{AppendError, Appended, Premise, StoredEntry};
-use super::writer::Row;
 
 /// The rule about one append, by the state it met: where it goes, or how many entries its stream has instead.
 pub(super) type Decision = Result<u64, u64>;

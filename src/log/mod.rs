@@ -21,13 +21,14 @@
 //! - [`Unknown`](AppendError::Unknown): the commit may or may not have happened and the store does not answer. It must not be
 //!   submitted again as it is; reading the stream later tells. The writer asks the store for some seconds before it says so,
 //!   and acknowledges nothing while it does not know.
-//! - After a failure the log heals without a restart: the writer reopens and probes the store until a durable write succeeds,
-//!   and [`Log::healthy`] is false until then.
+//! - After a failure the log heals without a restart: the writer reopens and probes the store until an append has succeeded, or
+//!   would, and [`Log::healthy`] is false until then.
 //!
 //! # Who may call
 //! Everything here may be called from any number of threads and tasks. One process writes to an embedded log at a time (a
 //! second one is refused when it opens it), any number to one in PostgreSQL; any number may read. The log never changes or removes an entry, and has no function that could.
 
+mod backend;
 mod carry;
 mod decision;
 mod handover;
@@ -48,6 +49,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+pub use backend::{Backend, CommitError, Row, Settled};
 pub use carry::CarryError;
 pub use open::{
     Hold, expect_to_note_moved, hold, migrate, migrations, moved, note_moved, open as open_sqlite,
@@ -61,7 +63,6 @@ pub use types::{
     Append, AppendError, Appended, BackupError, MAX_ENTRY_BYTES, NewEntry, OpenError, Premise,
     ReadError, StoreError, StoredEntry,
 };
-pub use writer::{Backend, CommitError, Row, Settled};
 
 use handover::Handover;
 use postgres::Follower;
@@ -332,7 +333,7 @@ impl Log {
         Ok(self.head())
     }
 
-    /// Whether the last write to the store succeeded, appends are expected to, and the store has been heard lately; false for
+    /// Whether the last append to the store succeeded, or the next is expected to, and the store has been heard lately; false for
     /// a log opened for reading only.
     pub fn healthy(&self) -> bool {
         let writer = self.0.writer.as_ref();

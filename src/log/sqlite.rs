@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
+use super::backend::{Backend, CommitError, Row, Settled};
 use super::open::connect;
 use super::readers::stored_entry;
 use super::stream_index::{Recent, StreamIndex};
 use super::types::StoreError;
-use super::writer::{Backend, CommitError, Row, Settled};
 
 /// The writer's connection to the embedded store, and its right to be the only one.
 pub struct SqliteBackend {

@@ -15,9 +15,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::backend::Row;
 use super::sqlite::{signed, unsigned};
 use super::types::{ReadError, StoreError, StoredEntry};
-use super::writer::Row;
 
 /// So many entries are indexed together.
 const RUN: usize = if cfg!(test) { 8 } else { 4096 };

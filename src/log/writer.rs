@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::backend::{Backend, CommitError};
 use super::decision::{Decision, answer, decide, expectations, move_by, rows, same, taken};
 use super::handover::Handover;
 use super::queue::{Commit, Commits, Queue, Submitted, Taken};
-use super::types::{AppendError, StoreError, StoredEntry};
+use super::types::{AppendError, StoreError};
 
 /// How often a log that could not be written tries whether it can be again.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
@@ -32,109 +33,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(800);
 
 /// How often appends are decided anew after a race lost against another writer; with the pauses between about 3 s.
 const RACES: u32 = 10;
-
-/// A store of entries, as the writer uses it: one transaction at a time, from one thread.
-///
-/// The calls of a transaction are [`begin`](Self::begin), [`versions`](Self::versions), [`insert`](Self::insert),
-/// [`commit`](Self::commit); after any failure but an unknown commit, [`abandon`](Self::abandon). After an unknown commit the
-/// next call is [`settle`](Self::settle). No call may panic, and after any failure a later call must find its own way back
-/// (reconnect, reopen).
-pub trait Backend: Send + 'static {
-    /// Whether asking costs so much that [`append_in_one_step`](Self::append_in_one_step), on a guess, is worth a try.
-    fn is_far(&self) -> bool {
-        false
-    }
-
-    /// Does all of a transaction at once if there are at least `known` entries and each stream has as many as is `expected` of
-    /// it: adds `rows`, whose positions count from the head, and returns the head they were put behind when they are durable.
-    /// `None` if nothing was written, because something is otherwise or for any other reason: then the calls below find out.
-    ///
-    /// # Errors
-    /// As of [`commit`](Self::commit), also in what is called next.
-    fn append_in_one_step(
-        &mut self,
-        known: u64,
-        expected: &HashMap<&str, u64>,
-        rows: &[Row<'_>],
-    ) -> Result<Option<u64>, CommitError> {
-        let _ = (known, expected, rows);
-        Ok(None)
-    }
-
-    /// Begins a transaction, takes the head row so that nobody else gets positions until it ends, and returns how many
-    /// entries there are. [`versions`](Self::versions) will ask for `streams`; a far store may answer that along with this.
-    ///
-    /// # Errors
-    /// The store cannot be written.
-    fn begin(&mut self, streams: &[&str]) -> Result<u64, StoreError>;
-
-    /// How many entries each of `streams`, given to [`begin`](Self::begin), has, in their order, as of this transaction.
-    ///
-    /// # Errors
-    /// The store cannot tell.
-    fn versions(&mut self, streams: &[&str]) -> Result<Vec<u64>, StoreError>;
-
-    /// Adds rows with consecutive positions, beginning at the head, and moves the head behind them; perhaps only with
-    /// [`commit`](Self::commit).
-    ///
-    /// # Errors
-    /// The store refuses them; nothing of the transaction is durable.
-    fn insert(&mut self, rows: &[Row<'_>]) -> Result<(), StoreError>;
-
-    /// Makes the transaction durable; when it returns, the rows survive a loss of power.
-    ///
-    /// # Errors
-    /// Whether the rows are there is said by [`CommitError`].
-    fn commit(&mut self) -> Result<(), CommitError>;
-
-    /// Ends a transaction that has not been committed; nothing of it remains.
-    fn abandon(&mut self);
-
-    /// Proves by a durable write that the store can be written, and returns its head and at most `count` entries from
-    /// position `from`.
-    ///
-    /// After it has returned, no earlier transaction can still come into effect: what it did not see will never appear, and
-    /// what it saw is durable.
-    ///
-    /// # Errors
-    /// Nothing is known.
-    fn settle(&mut self, from: u64, count: usize) -> Result<Settled, StoreError>;
-}
-
-/// One entry on its way into the store.
-#[derive(Debug, Clone, Copy)]
-pub struct Row<'a> {
-    /// Its place in the log.
-    pub position: u64,
-    /// The stream it belongs to.
-    pub stream: &'a str,
-    /// How many entries its stream has before it.
-    pub version: u64,
-    /// Canonical bytes of the event.
-    pub entry: &'a [u8],
-    /// Its personal part, encrypted.
-    pub sealed: Option<&'a [u8]>,
-}
-
-/// How a commit failed.
-#[derive(Debug, Clone)]
-pub enum CommitError {
-    /// It did not begin; nothing that was to be written is at fault.
-    NotBegun(StoreError),
-    /// It did not happen and will not.
-    NotWritten(StoreError),
-    /// It may have happened, or may yet come to light.
-    Unknown(StoreError),
-}
-
-/// What a store holds for certain.
-#[derive(Debug)]
-pub struct Settled {
-    /// How many entries there are.
-    pub head: u64,
-    /// Those that were asked for.
-    pub entries: Vec<StoredEntry>,
-}
 
 enum Written {
     /// Durable, and the store has so many entries now.
@@ -190,11 +88,10 @@ impl<B: Backend> Writer<B> {
                     let took = began.elapsed();
                     recent.note(Commit { appends, took });
                 }
-                Taken::Nothing => {
-                    if let Err(why) = self.recover() {
-                        self.ailing(&why);
-                    }
-                }
+                Taken::Nothing => match self.recover().and_then(|()| self.backend.rehearse()) {
+                    Ok(()) => self.well(),
+                    Err(why) => self.ailing(&why),
+                },
                 Taken::Closed => return,
             }
         }
@@ -224,11 +121,11 @@ impl<B: Backend> Writer<B> {
     }
 
     /// A store that failed proves itself before it is given anything, so that nobody else's append
-    /// comes into doubt.
+    /// comes into doubt. It is well once an append has succeeded, or would.
     fn recover(&mut self) -> Result<(), StoreError> {
         if !self.healthy.load(Ordering::Acquire) {
             let settled = self.backend.settle(0, 0)?;
-            self.advance(settled.head);
+            self.grow(settled.head);
         }
         Ok(())
     }
@@ -335,7 +232,8 @@ impl<B: Backend> Writer<B> {
     /// Hands durable entries over before anybody hears of them, and answers.
     fn done(&self, mut batch: Vec<Submitted>, decisions: &[Decision], head: u64) {
         self.handover.put(taken(&mut batch, decisions));
-        self.advance(head);
+        self.grow(head);
+        self.well();
         answer(batch, decisions);
     }
 
@@ -351,7 +249,7 @@ impl<B: Backend> Writer<B> {
                         move_by(&mut doubt.decisions, by);
                         self.done(batch, &doubt.decisions, head);
                     } else {
-                        self.advance(head);
+                        self.grow(head);
                         super::queue::refuse(batch, why);
                     }
                     return;
@@ -403,14 +301,13 @@ impl<B: Backend> Writer<B> {
         super::queue::refuse(batch, why);
     }
 
-    /// A durable write has succeeded, and the store has `head` durable entries.
-    fn advance(&self, head: u64) {
+    fn well(&self) {
         if !self.healthy.swap(true, Ordering::AcqRel) {
             tracing::info!("the log can be written again");
         }
-        self.grow(head);
     }
 
+    /// The store has `head` durable entries.
     fn grow(&self, head: u64) {
         self.head.send_if_modified(|known| {
             let grown = head > *known;

@@ -235,4 +235,8 @@ impl<B: Backend> Backend for Faulty<B> {
     fn settle(&mut self, from: u64, count: usize) -> Result<Settled, StoreError> {
         self.call(Call::Settle, |inner| inner.settle(from, count))
     }
+
+    fn rehearse(&mut self) -> Result<(), StoreError> {
+        self.inner.rehearse()
+    }
 }

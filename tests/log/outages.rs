@@ -225,6 +225,37 @@ async fn a_node_that_does_nothing_knows_that_the_store_is_away() {
     log.append(append("s", 0, &["e"])).await.unwrap();
 }
 
+/// A full disk lets rows be changed and none be added; a log on one is not well between two appends either.
+#[tokio::test]
+async fn a_store_that_takes_no_more_entries_stays_ailing() {
+    let database = Database::create();
+    let log = Log::open_postgres(&database.url(), MIGRATE).unwrap();
+    log.append(append("s", 0, &["before"])).await.unwrap();
+    database.run(
+        "CREATE FUNCTION grantlog_log.full() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'disk_full'; END $$; \
+         CREATE TRIGGER full_disk BEFORE INSERT ON grantlog_log.entries \
+         FOR EACH ROW EXECUTE FUNCTION grantlog_log.full()",
+    );
+    let answer = log.append(append("s", 1, &["refused"])).await;
+    assert!(matches!(answer, Err(AppendError::Unavailable(_))));
+    let settlements = || -> u64 {
+        let settled = database.run("SELECT settled FROM grantlog_log.log_head");
+        settled.parse().unwrap()
+    };
+    let before = settlements();
+    while settlements() < before + 3 {
+        assert!(!log.healthy());
+    }
+    database.run("DROP TRIGGER full_disk ON grantlog_log.entries");
+    while !log.healthy() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(read_all(&log).await.len(), 1);
+    log.append(append("s", 1, &["after"])).await.unwrap();
+    assert_eq!(read_all(&log).await.len(), 2);
+}
+
 /// What one leaves behind in a session is another one's trouble: where a notification arrives while it
 /// tries a session out, PgBouncer gives its next client the answer to that.
 #[tokio::test]

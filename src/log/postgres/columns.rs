@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::super::writer::Row;
+use super::super::backend::Row;
 use super::signed;
 
 /// A column of 512 usual entries is far below this; larger batches go in several statements.

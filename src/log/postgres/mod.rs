@@ -30,6 +30,7 @@ mod follow;
 mod one_step;
 mod open;
 mod readers;
+mod rehearsal;
 mod seen;
 mod target;
 
@@ -47,11 +48,12 @@ pub use follow::Follower;
 use one_step::{Known, Step};
 pub use open::{migrate, migrations, open, open_read_only};
 pub use readers::PostgresReaders;
+use rehearsal::rehearse;
 use seen::{Expected, Seen};
 pub use target::Target;
 
+use super::backend::{Backend, CommitError, Row, Settled};
 use super::types::{StoreError, StoredEntry};
-use super::writer::{Backend, CommitError, Row, Settled};
 use crate::postgres::{BEGIN_WRITE, Error, Lease, Postgres, within};
 
 /// A connection that was of use so lately is still there: nothing needs to be asked before the work is sent.
@@ -236,6 +238,15 @@ impl Backend for PostgresBackend {
             self.seen.note(last.position, &last.entry);
         }
         Ok(settled)
+    }
+
+    fn rehearse(&mut self) -> Result<(), StoreError> {
+        let Some(lease) = self.lease.take() else {
+            return Err(StoreError::new("nothing has been settled"));
+        };
+        self.store.block_on(rehearse(&lease))?;
+        self.lease = Some(lease);
+        Ok(())
     }
 }
 

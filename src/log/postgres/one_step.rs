@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-use super::super::writer::CommitError;
+use super::super::backend::CommitError;
 use super::seen::Expected;
 use super::{Columns, one, signed, uncommitted, unsigned};
 use crate::postgres::{Error, within};

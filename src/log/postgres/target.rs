@@ -6,10 +6,10 @@
 use std::ops::Range;
 
 use super::super::Log;
+use super::super::backend::Backend;
 use super::super::carry::{CarryError, carry, difference};
 use super::super::readers::Readers;
 use super::super::types::{OpenError, ReadError, StoreError};
-use super::super::writer::Backend;
 use super::open::{CONNECTIONS, SCHEMA, apply, schema};
 use super::seen::Seen;
 use super::{PostgresBackend, PostgresReaders, TAKE_HEAD, one, unsigned};
