@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use domain::Fact;
 use domain::id::EventId;
+use tokio::sync::OwnedMutexGuard;
 
 use super::stamp::{self, Place};
 use super::streams::{Known, Slot, lock};
@@ -101,6 +102,10 @@ impl App {
         let mut reload = false;
         for _ in 0..ATTEMPTS_MAX {
             let (slot, origin) = self.slot(&stream, reload, assumed.take()).await?;
+            let _turn = self.turn(&slot).await;
+            if lock(&slot).is_outdated() {
+                continue;
+            }
             let submitted = {
                 let (command, premises) = (command.clone(), premises.clone());
                 self.submit(&mut lock(&slot), &stream, command, premises, context)
@@ -128,43 +133,37 @@ impl App {
                     reload = true;
                     continue;
                 }
-                return match rule {
-                    Some(rule) => Err(ExecuteError::Refused(rule)),
-                    None => Ok(Executed {
-                        events,
-                        state: after.state,
-                    }),
-                };
+                return executed(rule, events, after);
             };
             if origin != Origin::Cache {
                 A::cache(&self.streams).insert(&stream, &slot);
             }
+            let flight = InFlight(Some(&slot));
             match pending.await {
                 Ok(_) => {
+                    flight.landed(&before, &after);
                     // What this node made durable it knows at once, before its follower.
                     for (version, (_, event)) in (before.version..).zip(&events) {
                         self.apply(&stream, version, context.now, &event.clone().into());
                     }
-                    lock(&slot).confirm(&before, after.clone());
-                    return match rule {
-                        Some(rule) => Err(ExecuteError::Refused(rule)),
-                        None => Ok(Executed {
-                            events,
-                            state: after.state,
-                        }),
-                    };
+                    return executed(rule, events, after);
                 }
-                Err(error) => {
-                    lock(&slot).outdate();
-                    match error {
-                        AppendError::Conflict { .. } if premises.is_empty() => reload = true,
-                        AppendError::Conflict { .. } => return Err(Unavailable::Overtaken.into()),
-                        error => return Err(Unavailable::from(error).into()),
-                    }
-                }
+                Err(AppendError::Conflict { .. }) if premises.is_empty() => reload = true,
+                Err(AppendError::Conflict { .. }) => return Err(Unavailable::Overtaken.into()),
+                Err(error) => return Err(Unavailable::from(error).into()),
             }
         }
         Err(Unavailable::Contended.into())
+    }
+
+    /// Where other nodes append, too, nothing is decided on an append in flight: if another node's came before it, the next one
+    /// would pass for its successor.
+    async fn turn<A>(&self, slot: &Mutex<Slot<A>>) -> Option<OwnedMutexGuard<()>> {
+        if !self.log.is_shared() {
+            return None;
+        }
+        let turn = lock(slot).turn.clone();
+        Some(turn.lock_owned().await)
     }
 
     /// The state to decide on, and where it comes from.
@@ -249,6 +248,36 @@ impl App {
             after,
             pending: Some(pending),
         })
+    }
+}
+
+fn executed<A: Stored>(
+    rule: Option<A::Rule>,
+    events: Vec<(EventId, A::Event)>,
+    Known { state, .. }: Known<A>,
+) -> Result<Executed<A>, ExecuteError<A::Rule>> {
+    match rule {
+        Some(rule) => Err(ExecuteError::Refused(rule)),
+        None => Ok(Executed { events, state }),
+    }
+}
+
+/// An append of a slot under way. If it fails, or whoever waits for it goes away, nothing more is decided on the slot.
+struct InFlight<'a, A>(Option<&'a Mutex<Slot<A>>>);
+
+impl<A> InFlight<'_, A> {
+    fn landed(mut self, before: &Known<A>, after: &Known<A>) {
+        if let Some(slot) = self.0.take() {
+            lock(slot).confirm(before, after.clone());
+        }
+    }
+}
+
+impl<A> Drop for InFlight<'_, A> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.0 {
+            lock(slot).outdate();
+        }
     }
 }
 

@@ -60,6 +60,8 @@ pub struct Slot<A> {
     durable: Known<A>,
     /// An append in it failed, or the log went on without it.
     outdated: bool,
+    /// Held while an append is in flight, where another node's may come before it.
+    pub turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl<A> Slot<A> {
@@ -69,7 +71,13 @@ impl<A> Slot<A> {
             newest: durable.clone(),
             durable,
             outdated: false,
+            turn: Arc::default(),
         }
+    }
+
+    /// Whether it must not be decided on.
+    pub fn is_outdated(&self) -> bool {
+        self.outdated
     }
 
     /// Takes note that the append that led from `before` to `after` is durable. What was decided on appends in flight says
@@ -81,7 +89,7 @@ impl<A> Slot<A> {
         }
     }
 
-    /// Nothing more is decided on it: an append in it failed.
+    /// Nothing more is decided on it: an append in it failed, or nobody waits for what becomes of it.
     pub fn outdate(&mut self) {
         self.outdated = true;
     }

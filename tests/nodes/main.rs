@@ -15,6 +15,7 @@ mod cut_off;
 mod failover;
 mod flows;
 mod histories;
+mod in_flight;
 mod joining;
 mod load;
 mod lookups;

@@ -11,14 +11,26 @@ pub struct Held(Child);
 impl Held {
     /// Begins one in a database, with a transaction id and a snapshot.
     pub fn transaction(database: &Database) -> Self {
-        database.run("CREATE TABLE public.other (x integer)");
+        Self::after(
+            database,
+            "BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO public.other VALUES (1);",
+        )
+    }
+
+    /// Begins one that has the row of the log's head: nobody appends before it ends.
+    pub fn head(database: &Database) -> Self {
+        Self::after(
+            database,
+            "BEGIN; UPDATE grantlog_log.log_head SET next = next;",
+        )
+    }
+
+    fn after(database: &Database, statements: &str) -> Self {
+        database.run("CREATE TABLE IF NOT EXISTS public.other (x integer)");
         let mut session = session(&database.cluster, &database.name);
         session.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut session = session.spawn().unwrap();
-        say(
-            &mut session,
-            "BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO public.other VALUES (1); SELECT 'begun';",
-        );
+        say(&mut session, &format!("{statements} SELECT 'begun';"));
         let mut answer = BufReader::new(session.stdout.take().unwrap()).lines();
         assert_eq!(answer.next().unwrap().unwrap(), "begun");
         Self(session)
