@@ -15,5 +15,6 @@ CREATE TABLE clients (
 ) STRICT;
 CREATE INDEX clients_by_proxy ON clients (proxy_id);
 CREATE INDEX clients_by_status ON clients (status);
+CREATE INDEX clients_removed ON clients (ended_at) WHERE status = 'removed';
 CREATE INDEX clients_by_name ON clients (client_name COLLATE NOCASE) WHERE client_name IS NOT NULL;
 CREATE INDEX clients_unused ON clients (registered_at) WHERE first_authorized_at IS NULL AND ended_at IS NULL;

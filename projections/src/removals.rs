@@ -62,8 +62,11 @@ impl Reader {
     }
 }
 
-const REMOVED: &str = "SELECT * FROM clients WHERE status = 'removed' AND ended_at > ?";
+const REMOVED: &str = "SELECT * FROM clients INDEXED BY clients_removed \
+    WHERE status = 'removed' AND ended_at > ?";
 
-const CLIENTS: &str = "clients removed WHERE status = 'removed' AND ended_at";
+// By itself SQLite would go through all that were ever removed.
+const CLIENTS: &str = "clients AS removed INDEXED BY clients_removed \
+    WHERE status = 'removed' AND ended_at";
 const PROXIES: &str = "proxies removed WHERE configured IS NULL AND changed_at";
 const PROVIDERS: &str = "providers removed WHERE configured IS NULL AND changed_at";
