@@ -61,8 +61,8 @@ pub(super) async fn add_provider_as(
     }
 }
 
-/// Replaces a provider's settings, and its client secret if there is another one; the new ones were made of `from`. Nodes may use
-/// the replaced secret for a moment yet; those before it are forgotten.
+/// Replaces a provider's settings, and its client secret if there is another one; the new ones were made of `from`. The replaced
+/// secret stays until the provider goes: another change may be about to name it.
 ///
 /// # Errors
 /// There is no such provider; [`Rule::Outdated`]; the settings break a rule; a store failed.
@@ -88,15 +88,7 @@ pub async fn change_provider(
         secret_version,
     };
     match app.execute::<Provider>(id, command, context).await {
-        Ok(executed) => {
-            if secret_version != current {
-                forgotten(
-                    id,
-                    app.vault.delete_secrets_before(&owner(id), current).await,
-                );
-            }
-            Ok(executed.state.configured().cloned().ok_or(Rule::Unknown)?)
-        }
+        Ok(executed) => Ok(executed.state.configured().cloned().ok_or(Rule::Unknown)?),
         Err(error) => {
             if matches!(error, ExecuteError::Refused(_)) && secret_version != current {
                 forget_secret(app, id, secret_version).await;
@@ -118,7 +110,7 @@ pub async fn remove_provider(app: &App, id: ProviderId, context: &Context) -> Re
             .execute_on::<Provider>(premises, id, command, context)
             .await
         {
-            Err(ExecuteError::Unavailable(Unavailable::Overtaken)) => app.catch_up().await?,
+            Err(ExecuteError::Unavailable(Unavailable::Overtaken)) => {}
             removed => {
                 removed?;
                 forgotten(id, app.vault.delete_secrets(&owner(id)).await);
@@ -132,11 +124,15 @@ pub async fn remove_provider(app: &App, id: ProviderId, context: &Context) -> Re
 async fn use_by_proxies(app: &App, id: ProviderId) -> Result<(bool, Vec<Premise>), Unavailable> {
     let mut in_use = false;
     let mut premises = Vec::new();
-    for number in 1..=app.directory.next_proxy().0 {
+    for number in 1.. {
         let (proxy, premise) = app.fresh_premise::<Proxy>(ProxyId(number)).await?;
         let provider = proxy.configured().map(|proxy| proxy.settings.provider_id);
         in_use |= provider == Some(id);
+        let is_next = premise.length == 0;
         premises.push(premise);
+        if is_next {
+            break;
+        }
     }
     Ok((in_use, premises))
 }

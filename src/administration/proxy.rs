@@ -94,8 +94,8 @@ pub(super) async fn add_proxy_as(
     }
 }
 
-/// Replaces a proxy's terms as a whole; the new ones were made of `from`. Nodes may use the replaced private ones for a moment yet;
-/// those before them are forgotten.
+/// Replaces a proxy's terms as a whole; the new ones were made of `from`. Replaced private ones stay until the proxy goes: another
+/// change may be about to name them.
 ///
 /// # Errors
 /// There is no such proxy; [`Rule::Outdated`]; the terms break a rule; a store failed.
@@ -128,12 +128,6 @@ pub async fn change_proxy(
     );
     match changed.await {
         Ok(executed) => {
-            if let Some(replaced) = current.filter(|_| private_version != current) {
-                forgotten(
-                    id,
-                    app.vault.delete_secrets_before(&owner(id), replaced).await,
-                );
-            }
             app.ensure_signing_keys(context).await?;
             Ok(executed.state.configured().cloned().ok_or(Rule::Unknown)?)
         }

@@ -336,8 +336,7 @@ impl App {
             ..
         } = &entry.envelope;
         self.apply(stream, *version, *recorded_at, &entry.event);
-        if self.log.is_shared() {
-            self.streams.outdate(stream, *version, &entry.event);
-        }
+        // Also where no other node appends: whoever waited for an append may have gone before it was durable.
+        self.streams.outdate(stream, *version, &entry.event);
     }
 }

@@ -321,7 +321,6 @@ pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
         let report = moving::carry(config, from, url, None)?.finish()?;
         return Ok(report);
     }
-    let copy = Log::open_read_only(from).map_err(StartError::from)?;
     // The log last: with it the store is there.
     let files = [vault::FILE_NAME, LOG_FILE];
     for file in files {
@@ -332,11 +331,22 @@ pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
                 target.display()
             )));
         }
+        for beside in [&copied, &target] {
+            let log = with_suffix(beside, "-wal");
+            if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+                return Err(Failure::Error(format!(
+                    "{} is not empty: what it holds belongs to another file, or is missing in the copy. Copy with `grantlog backup`, restore \
+                     into an empty folder",
+                    log.display()
+                )));
+            }
+        }
         if !copied.exists() {
             let missing = format!("{} is missing: nothing was restored", copied.display());
             return Err(Failure::Unavailable(missing));
         }
     }
+    let copy = Log::open_read_only(from).map_err(StartError::from)?;
     server::create_private(folder).map_err(|error| unavailable(&error))?;
     for file in files {
         copy_whole(&from.join(file), &partial(folder, file))
@@ -354,6 +364,12 @@ pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
         ),
         document: json!({ "entries": entries, "folder": folder.display().to_string() }),
     })
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
 }
 
 /// What a copy is called until it is whole.

@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 use crate::app::{Context, Unavailable};
 use crate::clock;
 use crate::http::{AUTHORIZATION_MAX, Shared};
+use crate::vault::VaultError;
 
 const EVERY: Duration = Duration::from_secs(60);
 /// A key destroyed or retired elsewhere is of use here no longer than this and a reading.
@@ -54,13 +55,25 @@ async fn look_after(shared: &Shared) {
 
 /// Wraps data keys under the first master key that are wrapped by another: the rotation of the master key.
 pub async fn rewrap(shared: Shared) {
-    let rewrapping = shared.app.vault.rewrap();
+    let vault = shared.app.vault.clone();
+    let rewrapping = async {
+        let data_keys = vault.rewrap().await?;
+        let vault = vault.clone();
+        let all = tokio::task::spawn_blocking(move || vault.is_rewrapped()).await;
+        Ok::<_, VaultError>((data_keys, all.unwrap_or(Err(VaultError::Stopped))?))
+    };
     match shared.stopping.run_until_cancelled(rewrapping).await {
-        Some(Ok(0)) | None => {}
-        Some(Ok(data_keys)) => {
+        Some(Ok((0, _))) | None => {}
+        Some(Ok((data_keys, true))) => {
             tracing::info!(
                 data_keys,
                 "all data keys are wrapped by the first master key now"
+            );
+        }
+        Some(Ok((data_keys, false))) => {
+            tracing::warn!(
+                data_keys,
+                "another node puts another master key first: keep all of them"
             );
         }
         Some(Err(error)) => tracing::error!(%error, "data keys could not be wrapped anew"),

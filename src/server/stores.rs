@@ -134,24 +134,30 @@ pub fn migrate(config: &Config, contract: bool) -> Result<(), StartError> {
 }
 
 /// A log without its vault, or a vault without its log, is not made whole by a new one: what one has recorded, only the other
-/// opens.
+/// opens. Another node may be making both for the first time, between one question and the next.
 fn expect_whole(config: &Config) -> Result<(), StartError> {
+    match missing(config)? {
+        None => Ok(()),
+        Some(_) => missing(config)?.map_or(Ok(()), Err),
+    }
+}
+
+fn missing(config: &Config) -> Result<Option<StartError>, StartError> {
     let store = &config.store;
     let url = store.database_url.as_ref();
-    let [log, vault] = schemas(&store.data_dir, url)?.map(|(_, schema)| schema.applied > 0);
-    match (log, vault) {
-        (true, true) | (false, false) => Ok(()),
-        (false, true) => Err(StartError::LogMissing),
-        // Whoever makes both makes the log first, and may have been stopped then.
+    let [log, vault] = schemas(&store.data_dir, url)?.map(|(_, schema)| schema);
+    match (log.applied > 0, vault.applied > 0) {
+        (true, true) | (false, false) => Ok(None),
+        (false, true) => Ok(Some(StartError::LogMissing)),
+        // Whoever makes both makes the log first, step by step, and may have been stopped then.
+        (true, false) if log.check().is_err() => Ok(None),
         (true, false) => {
             let log = match url {
                 None => Log::open_read_only(&store.data_dir),
                 Some(url) => Log::open_postgres_read_only(url.expose()),
             };
-            match log?.head() {
-                0 => Ok(()),
-                entries => Err(StartError::VaultMissing { entries }),
-            }
+            let entries = log?.head();
+            Ok((entries > 0).then_some(StartError::VaultMissing { entries }))
         }
     }
 }

@@ -71,29 +71,6 @@ impl Vault {
             .await
     }
 
-    /// Deletes the versions of a secret that were stored before one of them.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn delete_secrets_before(
-        &self,
-        owner: &str,
-        version: Uuid,
-    ) -> Result<(), VaultError> {
-        let owner = owner.to_owned();
-        self.0
-            .store
-            .write(move |sql| {
-                sql.execute(
-                    "DELETE FROM grantlog_vault.secret WHERE owner = $1 AND created_at <
-                     (SELECT created_at FROM grantlog_vault.secret WHERE owner = $1 AND version = $2)",
-                    &[owner.as_str().into(), version.as_bytes().into()],
-                )?;
-                Ok(())
-            })
-            .await
-    }
-
     /// Deletes every version of a secret.
     ///
     /// # Errors

@@ -53,6 +53,14 @@ async fn what_several_change_at_once_is_all_changed() {
             [&json!(name); 3]
         );
 
+        let secrets: Vec<_> = (0..4)
+            .map(|n| json!({"client_secret": format!("{name} {n}")}))
+            .collect();
+        patch_at_once(&server, &provider, &secrets).await;
+        let keys = (0..4).map(|n| json!({"config": {"oauth_proxy_upstream_headers": {"X-Key": format!("{name} {n}")}}}));
+        patch_at_once(&server, &proxy, &keys.collect::<Vec<_>>()).await;
+        server.get("/api/v1/proxies").await.expect(200);
+
         let role = if off { "auditor" } else { "responder" };
         patch_at_once(
             &server,

@@ -98,6 +98,27 @@ fn what_is_missing_is_told_and_made() {
     );
 }
 
+/// A first start that was stopped between two migrations of the log goes on.
+#[tokio::test]
+async fn a_first_start_that_was_stopped_goes_on() {
+    const FIRST: [Migration; 1] = [Migration::expand(include_str!(
+        "../../migrations/log/postgres/0001_log.sql"
+    ))];
+    let database = Database::create();
+    let store = Postgres::new(&database.url(), 1).expect("a URL");
+    let lease = store.lease().await.expect("a connection");
+    let begun = migrate(&lease, "grantlog_log", &FIRST, false).await;
+    assert_eq!(begun.expect("begun").applied, 1);
+    let folder = folder();
+    let up = run(&["up"], folder.path(), Some((&database, &new_master_key())));
+    let made = [store_of("log", 2), store_of("vault", 1)];
+    assert_eq!((up.code, states(&up)), (Some(0), made.to_vec()));
+}
+
+fn store_of(name: &str, applied: u64) -> (String, u64, u64, String) {
+    store(name, applied, applied, "up to date")
+}
+
 /// A role that may make tables and no functions: commits will take two trips, and whoever migrates is told.
 #[test]
 fn what_a_database_does_without_is_told() {

@@ -3,7 +3,7 @@
 //! A full disk lets a row be changed in its place, and refuses an entry once the pages that are there are full. So what shows
 //! that there is room is an entry that fits into none of them.
 
-use futures_util::future::join3;
+use futures_util::future::join;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
@@ -24,13 +24,10 @@ pub(super) async fn rehearse(client: &Client) -> Result<(), Error> {
     let entry: Vec<u8> = (0..KB).flat_map(|_| clock::random::<1024>()).collect();
     let values = [(&position as _, Type::INT8), (&entry as _, Type::BYTEA)];
     let answers = async {
-        let (begun, inserted, ended) = join3(
-            client.batch_execute(BEGIN_WRITE),
-            client.execute_typed(INSERT, &values),
-            client.batch_execute("ROLLBACK"),
-        )
-        .await;
-        begun?;
+        // Alone, or what follows a beginning that failed would stay.
+        client.batch_execute(BEGIN_WRITE).await?;
+        let inserted = client.execute_typed(INSERT, &values);
+        let (inserted, ended) = join(inserted, client.batch_execute("ROLLBACK")).await;
         inserted?;
         ended
     };
