@@ -70,10 +70,13 @@ const ROWS_APPENDED: usize = if cfg!(test) { 5 } else { 64 };
 /// After so many events or rows whoever else needs the CPU goes first.
 pub(crate) const PIECE: usize = 32;
 
+/// For keys that this program has given out: nobody chooses them so that they collide.
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
 /// A projection's rows on their way to the file: read once, folded in memory, written once per
 /// transaction however many events touched them.
 pub(crate) struct Table<P: Projection> {
-    rows: HashMap<P::Key, Kept<P::Row>>,
+    rows: Map<P::Key, Kept<P::Row>>,
     /// The keys of the rows that changed since the last flush.
     changed: Vec<P::Key>,
     /// Rows that never change again.
@@ -89,7 +92,7 @@ struct Kept<R> {
 impl<P: Projection> Default for Table<P> {
     fn default() -> Self {
         Self {
-            rows: HashMap::new(),
+            rows: Map::default(),
             changed: Vec::new(),
             appended: Vec::new(),
             memo: P::Memo::default(),

@@ -136,7 +136,7 @@ impl Open {
     }
 
     /// Writes the postings of a full segment.
-    pub fn close(mut self, db: &Connection) -> rusqlite::Result<()> {
+    pub fn close(self, db: &Connection) -> rusqlite::Result<()> {
         self.note(db)?;
         let mut rows = Rows::new(db, self.segment)?;
         for (value, offsets) in &self.types {
@@ -149,13 +149,17 @@ impl Open {
             let value = value.to_be_bytes();
             rows.put(Dimension::Proxy, &value, offsets.iter().copied())?;
         }
-        for (dimension, postings) in &mut self.others {
+        for (dimension, postings) in &self.others {
             // as numbers, which is the same order and compares faster
-            postings.sort_unstable_by_key(|(value, offset)| (u128::from_be_bytes(*value), *offset));
-            for same in postings.chunk_by(|a, b| a.0 == b.0) {
+            let numbers = postings.iter();
+            let mut numbers: Vec<_> = numbers
+                .map(|(value, offset)| (u128::from_be_bytes(*value), *offset))
+                .collect();
+            numbers.sort_unstable();
+            for same in numbers.chunk_by(|a, b| a.0 == b.0) {
                 if let Some((value, _)) = same.first() {
                     let offsets = same.iter().map(|(_, offset)| *offset);
-                    rows.put(*dimension, value, offsets)?;
+                    rows.put(*dimension, &value.to_be_bytes(), offsets)?;
                 }
             }
         }
