@@ -105,7 +105,7 @@ pub struct Recent<A> {
     slots: Cache<String, Arc<Mutex<Slot<A>>>>,
     /// Held while a slot is put there, so that none takes the place of one that knows more.
     inserting: Mutex<()>,
-    /// How many events the streams have that were followed last, where other nodes append, too.
+    /// How many events the streams have that were followed last.
     followed: Cache<String, u64>,
 }
 
@@ -198,8 +198,8 @@ macro_rules! streams {
         }
 
         impl Streams {
-            /// Has the log asked again about a stream that another node may have appended `event`
-            /// to, as its `version`th, unless its state knows it.
+            /// Has the log asked again about a stream that `event` was appended to, as its `version`th,
+            /// unless its state knows it.
             pub fn outdate(&self, stream: &str, version: u64, event: &Event) {
                 match event {
                     $( Event::$aggregate(_) => self.$field.outdate(stream, version + 1), )*

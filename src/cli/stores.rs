@@ -331,8 +331,7 @@ pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
                 target.display()
             )));
         }
-        for beside in [&copied, &target] {
-            let log = with_suffix(beside, "-wal");
+        for log in [from, folder].map(|folder| folder.join(format!("{file}-wal"))) {
             if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
                 return Err(Failure::Error(format!(
                     "{} is not empty: what it holds belongs to another file, or is missing in the copy. Copy with `grantlog backup`, restore \
@@ -364,12 +363,6 @@ pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
         ),
         document: json!({ "entries": entries, "folder": folder.display().to_string() }),
     })
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
 }
 
 /// What a copy is called until it is whole.
@@ -415,6 +408,12 @@ pub async fn look_at(config: &Config) -> Result<String, (String, String)> {
                 None => store.data_dir.display().to_string(),
             };
             Ok(format!("{} entries in {place}, {keys}", log.head()))
+        }
+        Err(StartError::Log(OpenError::Missing(_)))
+            if store.data_dir.join(vault::FILE_NAME).exists() =>
+        {
+            let fix = "restore the last backup into another folder".to_owned();
+            Err((StartError::LogMissing.to_string(), fix))
         }
         Err(StartError::Log(OpenError::Missing(path))) => Ok(format!(
             "none yet: the first start makes {}",

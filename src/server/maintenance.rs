@@ -58,6 +58,9 @@ pub async fn rewrap(shared: Shared) {
     let vault = shared.app.vault.clone();
     let rewrapping = async {
         let data_keys = vault.rewrap().await?;
+        if data_keys == 0 {
+            return Ok((0, true));
+        }
         let vault = vault.clone();
         let all = tokio::task::spawn_blocking(move || vault.is_rewrapped()).await;
         Ok::<_, VaultError>((data_keys, all.unwrap_or(Err(VaultError::Stopped))?))

@@ -125,6 +125,8 @@ async fn a_log_or_a_vault_alone_is_not_served() {
         let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(stderr.contains(said), "{stderr}");
         on_folder(&["migrate", "up"], &data).end().fails(6, said);
+        let doctor = on_folder(&["doctor"], &data).end();
+        assert!(!doctor.stdout.contains("none yet"), "{doctor:?}");
         assert!(!data.join(file).exists(), "nothing was made");
         fs::rename(away.path().join(file), data.join(file)).expect("moved");
     }
