@@ -178,8 +178,10 @@ pub fn follow(app: &App, mut read_model: ReadModel, runtime: &Handle, stop: &Ato
         let may_fold = Instant::now() >= folding_from;
         match step(app, &mut read_model, may_fold) {
             Ok(folded) => {
-                if folded > 0 || read_model.position() >= progress.memory() {
-                    progress.halted.store(false, Ordering::Release);
+                let goes_on = folded > 0 || read_model.position() >= progress.memory();
+                if goes_on && progress.halted.swap(false, Ordering::AcqRel) {
+                    let position = read_model.position();
+                    tracing::info!(position, "following the log goes on");
                 }
                 if read_model.position() >= progress.memory() {
                     let rest = rest_after(folded);

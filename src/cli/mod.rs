@@ -7,6 +7,7 @@ mod administration;
 mod bench;
 mod client;
 mod configured;
+mod copies;
 mod doctor;
 mod events;
 mod exit;

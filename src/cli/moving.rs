@@ -13,12 +13,13 @@ use clap::Args;
 use serde_json::json;
 
 use super::Environment;
+use super::copies::expect_known;
 use super::exit::Failure;
 use super::output::{Output, note};
 use super::progress::Progress;
 use super::source::with_password;
 use super::store::Report;
-use super::stores::{expect_known, unavailable};
+use super::stores::unavailable;
 use crate::clock;
 use crate::config::{self, Config, Secret};
 use crate::log::postgres::Target;

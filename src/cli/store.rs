@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::configured::ConfigArgs;
+use super::copies;
 use super::exit::Failure;
 use super::output::Output;
 use super::stores::{self, Verified};
@@ -104,7 +105,7 @@ pub async fn verify(args: VerifyArgs, output: &mut Output) -> Result<(), Failure
 pub async fn backup(args: BackupArgs, output: &mut Output) -> Result<(), Failure> {
     let config = args.configuration.load()?;
     refuse_existing(&args.target)?;
-    say(output, &stores::backup(&config, &args.target).await?)
+    say(output, &copies::backup(&config, &args.target).await?)
 }
 
 /// Puts a copy back.
@@ -113,7 +114,7 @@ pub async fn backup(args: BackupArgs, output: &mut Output) -> Result<(), Failure
 /// See [`Failure`]; there is a store already.
 pub async fn restore(args: RestoreArgs, output: &mut Output) -> Result<(), Failure> {
     let config = args.configuration.load()?;
-    say(output, &stores::restore(&config, &args.from).await?)
+    say(output, &copies::restore(&config, &args.from).await?)
 }
 
 fn say(output: &mut Output, report: &Report) -> Result<(), Failure> {

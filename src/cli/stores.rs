@@ -1,28 +1,24 @@
-//! What `replay`, `verify`, `backup` and `restore` do to the stores of a configuration.
+//! What `replay` and `verify` do with the stores of a configuration, and what `doctor` says of them.
 //!
 //! Everything that only looks opens the stores read-only, so it may run beside a server.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use projections::{ReadModelError, Recorded, Until};
 use serde_json::{Value, json};
 
 use super::exit::Failure;
-use super::moving;
 use super::progress::Progress;
 use super::serve::chain;
 use super::store::{ReplayArgs, Report};
 use crate::app::{self, Unreadable, Why};
 use crate::clock;
 use crate::config::Config;
-use crate::log::{self, BackupError, Log, OpenError};
-use crate::migrations::{Schema, Unfit};
+use crate::log::{self, Log, OpenError};
+use crate::migrations::Unfit;
 use crate::server::{self, Broken, READ_MODEL_FILE, StartError};
-use crate::vault::{self, Vault};
+use crate::vault::{self, Vault, VaultError};
 
-const LOG_FILE: &str = "log.db";
 /// Entries read at once: what is decoded of them stays in the CPU's caches until it is folded.
 const BATCH: usize = 256;
 
@@ -269,121 +265,6 @@ pub fn verify(config: &Config) -> Result<Verified, Failure> {
     })
 }
 
-/// Copies log and vault to a new folder. The vault is copied last, so every entry's key is there.
-///
-/// # Errors
-/// Something is there already, or a store cannot be read.
-pub async fn backup(config: &Config, target: &Path) -> Result<Report, Failure> {
-    let stores = Stores::open(config)?;
-    // A file is copied as it is, rows of a database one by one.
-    if let Some(url) = &config.store.database_url {
-        expect_known(&server::schemas(&config.store.data_dir, Some(url))?)?;
-    }
-    fs::create_dir_all(target).map_err(|error| unavailable(&error))?;
-    let copied = stores.log.backup_to(&target.join(LOG_FILE)).await;
-    copied.map_err(|error| match error {
-        BackupError::Read(error) => error.into(),
-        error @ BackupError::Io { .. } => unavailable(&error),
-    })?;
-    let copied = stores.vault.backup_to(&target.join(vault::FILE_NAME)).await;
-    copied.map_err(|error| unavailable(&error))?;
-    let copy = Log::open_read_only(target).map_err(StartError::from)?;
-    let entries = copy.head();
-    Ok(Report {
-        sentence: format!(
-            "{entries} entries and the vault copied to {}; the master key is not in it",
-            target.display()
-        ),
-        document: json!({ "entries": entries, "folder": target.display().to_string() }),
-    })
-}
-
-/// Rows are copied without what a newer program has added to them.
-///
-/// # Errors
-/// A newer program has added something.
-pub fn expect_known(schemas: &[(&str, Schema)]) -> Result<(), Failure> {
-    match schemas.iter().find(|(_, schema)| schema.is_newer()) {
-        None => Ok(()),
-        Some((store, _)) => Err(Failure::Unavailable(format!(
-            "the {store} was expanded by a newer program: only that copies it whole"
-        ))),
-    }
-}
-
-/// Puts a copy back where there is no store. The read models are built anew at the next start.
-///
-/// # Errors
-/// There is a store already, or the copy is no good.
-pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
-    let folder = &config.store.data_dir;
-    if let Some(url) = &config.store.database_url {
-        let report = moving::carry(config, from, url, None)?.finish()?;
-        return Ok(report);
-    }
-    // The log last: with it the store is there.
-    let files = [vault::FILE_NAME, LOG_FILE];
-    for file in files {
-        let (copied, target) = (from.join(file), folder.join(file));
-        if target.exists() {
-            return Err(Failure::Error(format!(
-                "{} exists already: nothing was overwritten",
-                target.display()
-            )));
-        }
-        for log in [from, folder].map(|folder| folder.join(format!("{file}-wal"))) {
-            if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
-                return Err(Failure::Error(format!(
-                    "{} is not empty: what it holds belongs to another file, or is missing in the copy. Copy with `grantlog backup`, restore \
-                     into an empty folder",
-                    log.display()
-                )));
-            }
-        }
-        if !copied.exists() {
-            let missing = format!("{} is missing: nothing was restored", copied.display());
-            return Err(Failure::Unavailable(missing));
-        }
-    }
-    let copy = Log::open_read_only(from).map_err(StartError::from)?;
-    server::create_private(folder).map_err(|error| unavailable(&error))?;
-    for file in files {
-        copy_whole(&from.join(file), &partial(folder, file))
-            .map_err(|error| unavailable(&error))?;
-    }
-    for file in files {
-        fs::rename(partial(folder, file), folder.join(file))
-            .map_err(|error| unavailable(&error))?;
-    }
-    let entries = copy.head();
-    Ok(Report {
-        sentence: format!(
-            "{entries} entries and the vault restored to {}",
-            folder.display()
-        ),
-        document: json!({ "entries": entries, "folder": folder.display().to_string() }),
-    })
-}
-
-/// What a copy is called until it is whole.
-fn partial(folder: &Path, file: &str) -> PathBuf {
-    folder.join(format!("{file}.partial"))
-}
-
-/// Copies a file, durably and for its owner alone; a copy that was broken off gives way.
-fn copy_whole(from: &Path, to: &Path) -> io::Result<()> {
-    if to.exists() {
-        fs::remove_file(to)?;
-    }
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut to = options.open(to)?;
-    io::copy(&mut fs::File::open(from)?, &mut to)?;
-    to.sync_all()
-}
-
 /// Opens the stores read-only and tells how they are: what was found, or what is wrong and the
 /// fix.
 ///
@@ -422,13 +303,17 @@ pub async fn look_at(config: &Config) -> Result<String, (String, String)> {
         Err(StartError::Log(OpenError::Schema(Unfit::Behind { applied: 0, .. }))) => {
             Ok("none yet: the first start makes it".to_owned())
         }
-        Err(error @ StartError::Log(_)) => {
-            Err((chain(&error), "see docs/operations.md".to_owned()))
+        Err(error) => {
+            let fix = match &error {
+                StartError::MasterKey(_)
+                | StartError::Vault(VaultError::MasterKey(_) | VaultError::WrongMasterKey) => {
+                    "give the master key that this store was made with"
+                }
+                StartError::VaultMissing { .. } => "put back the vault, or that of the last backup",
+                _ => "see docs/operations.md",
+            };
+            Err((chain(&error), fix.to_owned()))
         }
-        Err(error) => Err((
-            chain(&error),
-            "give the master key that this store was made with".to_owned(),
-        )),
     }
 }
 

@@ -64,7 +64,7 @@ pub const DEFAULT_FILE: &str = "grantlog.toml";
 /// Everything that can be configured.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `[server]`: authorization server, administration, console.
+    /// `[server]`: authorization server and administration.
     pub server: Server,
     /// `[gateway]`: protected MCP endpoints.
     pub gateway: Gateway,

@@ -1,4 +1,4 @@
-//! `[server]`: authorization server, administration, console.
+//! `[server]`: authorization server and administration.
 
 use std::net::SocketAddr;
 

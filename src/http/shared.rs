@@ -12,6 +12,7 @@ use domain::grant::{Command, Grant, RevocationReason};
 use domain::id::{ClientId, GrantId, ProviderId, ProxyId};
 use domain::provider;
 use domain::resource::Resource;
+use futures_util::stream::{self, StreamExt};
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +28,9 @@ use crate::federation::{Federation, Login};
 use crate::keys::SigningKeys;
 use crate::server::Integrity;
 use crate::tokens::access::Rejection;
+
+/// So many grants are revoked at once.
+const REVOKED_AT_ONCE: usize = 64;
 
 /// What all handlers share; cheap to clone.
 #[derive(Clone)]
@@ -337,7 +341,20 @@ impl Parts {
             .await
             .map_err(|_| Unavailable::ReadModel)?
             .map_err(|_| Unavailable::ReadModel)?;
-        for grant in grants {
+        self.revoke_each(grants, reason, context).await
+    }
+
+    /// Ends grants, many at once: they share the log's commits. Which came before which is the log's to say.
+    ///
+    /// # Errors
+    /// A store failed, or a grant cannot be read; in the latter case all others were revoked.
+    pub async fn revoke_each(
+        &self,
+        grants: Vec<GrantId>,
+        reason: &RevocationReason,
+        context: &Context,
+    ) -> Result<(), Unavailable> {
+        let revoke = |grant| async move {
             let command = Command::Revoke {
                 reason: reason.clone(),
             };
@@ -345,8 +362,19 @@ impl Parts {
                 Ok(_) | Err(ExecuteError::Refused(_)) => self.forget_upstream_tokens(grant).await,
                 Err(ExecuteError::Unavailable(error)) => return Err(error),
             }
+            Ok(())
+        };
+        let mut revoked = stream::iter(grants)
+            .map(revoke)
+            .buffer_unordered(REVOKED_AT_ONCE);
+        let mut unreadable = None;
+        while let Some(revoked) = revoked.next().await {
+            match revoked {
+                Err(error @ Unavailable::Entry { .. }) => unreadable = Some(error),
+                revoked => revoked?,
+            }
         }
-        Ok(())
+        unreadable.map_or(Ok(()), Err)
     }
 
     /// Forgets the provider's tokens of a grant that has ended; failing that, they stay sealed.

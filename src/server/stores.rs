@@ -82,11 +82,16 @@ pub fn open_read_only(config: &Config) -> Result<(Log, Vault), StartError> {
 /// One is missing or cannot be opened.
 pub fn open_embedded_read_only(config: &Config, folder: &Path) -> Result<(Log, Vault), StartError> {
     let log = Log::open_read_only(folder)?;
+    let file = folder.join(FILE_NAME);
+    if !file.exists() {
+        let entries = log.head();
+        return Err(StartError::VaultMissing { entries });
+    }
     let keys = match &config.keys.master_key {
         Some(key) => MasterKeys::parse(key.expose())?,
         None => MasterKeys::found_in_data_folder(folder)?,
     };
-    let vault = Vault::open_read_only(&folder.join(FILE_NAME), keys)?;
+    let vault = Vault::open_read_only(&file, keys)?;
     Ok((log, vault))
 }
 

@@ -126,7 +126,8 @@ async fn a_log_or_a_vault_alone_is_not_served() {
         assert!(stderr.contains(said), "{stderr}");
         on_folder(&["migrate", "up"], &data).end().fails(6, said);
         let doctor = on_folder(&["doctor"], &data).end();
-        assert!(!doctor.stdout.contains("none yet"), "{doctor:?}");
+        assert!(doctor.stdout.contains(said), "{doctor:?}");
+        assert!(!doctor.stdout.contains("master key"), "{doctor:?}");
         assert!(!data.join(file).exists(), "nothing was made");
         fs::rename(away.path().join(file), data.join(file)).expect("moved");
     }
@@ -160,7 +161,15 @@ async fn a_restore_is_whole_or_not_there_and_for_its_owner_alone() {
     fs::rename(around.path().join("vault.db"), copy.join("vault.db")).expect("moved");
 
     fs::create_dir(&target).expect("made");
-    fs::write(target.join("log.db.partial"), "broken off").expect("written");
+    for file in ["vault.db.partial", "log.db.partial"] {
+        fs::write(target.join(file), "broken off").expect("written");
+    }
+    restore().prints();
+    // As it is when both files were there and only the vault had its name.
+    fs::rename(target.join("log.db"), target.join("log.db.partial")).expect("renamed");
+    fs::write(target.join("vault.db.partial"), "").expect("written");
+    restore().fails(1, "vault.db exists already: nothing was overwritten");
+    fs::remove_file(target.join("vault.db.partial")).expect("removed");
     restore().prints();
     fs::copy(data.join("master.key"), target.join("master.key")).expect("copied");
     on_folder(&["verify"], &target).end().prints();

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use domain::grant::{Command, Grant, RevocationReason};
+use domain::grant::{Grant, RevocationReason};
 use domain::id::{ClientId, GrantId, ProviderId, ProxyId, SubjectId};
 use projections::Of;
 use serde::Serialize;
@@ -67,16 +67,8 @@ pub async fn revoke(
     if !dry_run {
         let (shared, ended) = (admin.shared.clone(), grants.clone());
         let revoking = async move {
-            for grant in ended {
-                let command = Command::Revoke {
-                    reason: reason.clone(),
-                };
-                let app = &shared.app;
-                app.execute::<Grant>(grant, command, &operator.context)
-                    .await?;
-                shared.forget_upstream_tokens(grant).await;
-            }
-            Ok::<_, Problem>(())
+            let context = &operator.context;
+            shared.revoke_each(ended, &reason, context).await
         };
         admin.shared.to_the_end(revoking).await??;
     }
