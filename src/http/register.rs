@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use super::error::{Code, OAuthError, no_store};
 use super::request::Caller;
 use super::{Shared, strict_json};
-use crate::app::ProxyTerms;
+use crate::app::{Context, ProxyTerms};
 use crate::clock;
 use crate::tokens::Secret;
 
@@ -72,7 +72,8 @@ pub async fn read(
     headers: HeaderMap,
 ) -> Response {
     let outcome = async {
-        let (terms, client_id, token) = managed(&shared, &proxy, &client, &headers).await?;
+        let (terms, client_id, token) =
+            managed(&shared, &proxy, &client, &headers, &context).await?;
         let state = shared.app.fresh::<Client>(client_id).await?;
         let registration = state
             .registration()
@@ -94,7 +95,8 @@ pub async fn update(
     body: Bytes,
 ) -> Response {
     let outcome = async {
-        let (terms, client_id, token) = managed(&shared, &proxy, &client, &headers).await?;
+        let (terms, client_id, token) =
+            managed(&shared, &proxy, &client, &headers, &context).await?;
         let state = shared.app.fresh::<Client>(client_id).await?;
         let before = state
             .registration()
@@ -133,7 +135,8 @@ pub async fn remove(
     headers: HeaderMap,
 ) -> Response {
     let outcome = async {
-        let (terms, client_id, token) = managed(&shared, &proxy, &client, &headers).await?;
+        let (terms, client_id, token) =
+            managed(&shared, &proxy, &client, &headers, &context).await?;
         let state = shared.app.fresh::<Client>(client_id).await?;
         if state
             .registration()
@@ -186,14 +189,17 @@ async fn metadata(
     }
 }
 
-/// The proxy, the client and the registration token of a management request (RFC 7592 §3).
+/// The proxy, the client and the registration token of a management request (RFC 7592 §3), which counts as a registration: what a
+/// client says of itself goes into the log each time.
 async fn managed(
     shared: &Shared,
     proxy: &str,
     client: &str,
     headers: &HeaderMap,
+    context: &Context,
 ) -> Result<(ProxyTerms, ClientId, String), OAuthError> {
     let terms = shared.proxy(proxy).await?;
+    shared.rates.registration(context.ip)?;
     let token = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())

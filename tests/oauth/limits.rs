@@ -39,6 +39,30 @@ async fn registrations() {
     assert_eq!((before, after), (LIMIT, LIMIT));
 }
 
+/// What a client says of itself goes into the log each time it changes.
+#[tokio::test]
+async fn changes_of_a_registration() {
+    let rig = limited("REGISTRATIONS_PER_MINUTE").await;
+    let registered = rig.proxy.try_register(&support::public_client()).await;
+    let mut known = registered.expect(201).json();
+    let text = |known: &serde_json::Value, member: &str| known[member].as_str().map(str::to_owned);
+    let uri = text(&known, "registration_client_uri").expect("an address");
+    let put = async |token: &str| {
+        let sent = plain_http().put(&uri).bearer_auth(token);
+        let sent = sent.json(&support::public_client()).send().await;
+        Answer::read(sent.expect("an answer")).await
+    };
+    for _ in 1..LIMIT {
+        let token = text(&known, "registration_access_token").expect("a token");
+        known = put(&token).await.expect(200).json();
+    }
+    let token = text(&known, "registration_access_token").expect("a token");
+    is_turned_away(put(&token).await);
+    is_turned_away(put("a guess").await);
+    let changed = rig.server.events("type=client.updated").await.len();
+    assert_eq!(changed, LIMIT - 1);
+}
+
 #[tokio::test]
 async fn authorizations() {
     let rig = limited("AUTHORIZATIONS_PER_MINUTE").await;
