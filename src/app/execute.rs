@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 
 use domain::Fact;
 use domain::id::EventId;
-use tokio::sync::OwnedMutexGuard;
 
 use super::stamp::{self, Place};
 use super::streams::{Known, Slot, lock};
@@ -102,7 +101,9 @@ impl App {
         let mut reload = false;
         for _ in 0..ATTEMPTS_MAX {
             let (slot, origin) = self.slot(&stream, reload, assumed.take()).await?;
-            let _turn = self.turn(&slot).await;
+            // Nothing is decided on an append in flight: if another came before it, the next one would pass for its successor.
+            let turn = lock(&slot).turn.clone();
+            let _turn = turn.lock().await;
             if lock(&slot).is_outdated() {
                 continue;
             }
@@ -154,16 +155,6 @@ impl App {
             }
         }
         Err(Unavailable::Contended.into())
-    }
-
-    /// Where other nodes append, too, nothing is decided on an append in flight: if another node's came before it, the next one
-    /// would pass for its successor.
-    async fn turn<A>(&self, slot: &Mutex<Slot<A>>) -> Option<OwnedMutexGuard<()>> {
-        if !self.log.is_shared() {
-            return None;
-        }
-        let turn = lock(slot).turn.clone();
-        Some(turn.lock_owned().await)
     }
 
     /// The state to decide on, and where it comes from.

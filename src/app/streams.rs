@@ -60,7 +60,7 @@ pub struct Slot<A> {
     durable: Known<A>,
     /// An append in it failed, or the log went on without it.
     outdated: bool,
-    /// Held while an append is in flight, where another node's may come before it.
+    /// Held while an append is in flight.
     pub turn: Arc<tokio::sync::Mutex<()>>,
 }
 

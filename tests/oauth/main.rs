@@ -14,6 +14,7 @@ mod every_endpoint;
 mod expired;
 mod headers;
 mod hostile;
+mod in_flight;
 mod limits;
 mod metadata;
 mod raw;
