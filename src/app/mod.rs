@@ -45,6 +45,8 @@ use streams::{Known, Slot, Streams, lock};
 const READ_MODEL_WAIT: Duration = Duration::from_secs(5);
 /// How old this node's view of what others appended may be.
 const VIEW_AGE_MAX: Duration = Duration::from_secs(2);
+/// So many entries of a stream are in memory at once while it is folded: anybody may make one that is long.
+const PAGE: usize = 128;
 /// How long a refusal may wait for what other nodes appended.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(2);
 
@@ -301,21 +303,29 @@ impl App {
     async fn read<A: Stored>(&self, stream: &str) -> Result<Known<A>, Unavailable> {
         let recent = A::cache(&self.streams);
         let mut known = recent.durable(stream);
-        for stored in (self.log.read_stream_after(stream, known.version)).await? {
-            let unreadable =
-                |source: Box<dyn std::error::Error + Send + Sync>| Unavailable::Entry {
-                    position: stored.position,
-                    source,
-                };
-            let entry = Entry::decode(&stored.entry).map_err(|error| unreadable(error.into()))?;
-            let event = A::Event::try_from(entry.event)
-                .map_err(|event| unreadable(format!("{} in {stream}", event.name()).into()))?;
-            known.state = Arc::new(Arc::unwrap_or_clone(known.state).evolve(Fact {
-                id: entry.envelope.id,
-                at: entry.envelope.recorded_at,
-                event: &event,
-            }));
-            known.version += 1;
+        loop {
+            let page = self.log.read_stream_after(stream, known.version, PAGE);
+            let page = page.await?;
+            for stored in &page {
+                let unreadable =
+                    |source: Box<dyn std::error::Error + Send + Sync>| Unavailable::Entry {
+                        position: stored.position,
+                        source,
+                    };
+                let entry =
+                    Entry::decode(&stored.entry).map_err(|error| unreadable(error.into()))?;
+                let event = A::Event::try_from(entry.event)
+                    .map_err(|event| unreadable(format!("{} in {stream}", event.name()).into()))?;
+                known.state = Arc::new(Arc::unwrap_or_clone(known.state).evolve(Fact {
+                    id: entry.envelope.id,
+                    at: entry.envelope.recorded_at,
+                    event: &event,
+                }));
+                known.version += 1;
+            }
+            if page.len() < PAGE {
+                break;
+            }
         }
         recent.learn(stream, &known);
         Ok(known)

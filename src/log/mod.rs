@@ -228,11 +228,11 @@ impl Log {
     /// # Errors
     /// See [`ReadError`].
     pub async fn read_stream(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
-        self.read_stream_after(stream, 0).await
+        self.read_stream_after(stream, 0, usize::MAX).await
     }
 
-    /// The entries of one stream after its first `known`, all of which have been there; costs what they are, however many are
-    /// before them.
+    /// At most `limit` entries of one stream after its first `known`, all of which have been there; costs what they are, however
+    /// many are before and behind them.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -240,8 +240,9 @@ impl Log {
         &self,
         stream: &str,
         known: u64,
+        limit: usize,
     ) -> Result<Vec<StoredEntry>, ReadError> {
-        self.0.readers.read_stream(stream, known).await
+        self.0.readers.read_stream(stream, known, limit).await
     }
 
     /// At most `limit` entries from position `from` on, without gaps; empty at the end of the log.
@@ -259,7 +260,7 @@ impl Log {
     /// # Errors
     /// See [`ReadError`].
     pub fn read_stream_blocking(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
-        self.0.readers.read_stream_blocking(stream, 0)
+        self.0.readers.read_stream_blocking(stream)
     }
 
     /// [`Log::read_after`] for a thread outside the runtime.

@@ -42,15 +42,16 @@ impl Readers {
         &self,
         stream: &str,
         known: u64,
+        limit: usize,
     ) -> Result<Vec<StoredEntry>, ReadError> {
         match self {
             Self::Sqlite(readers) => {
                 let stream = stream.to_owned();
                 readers
-                    .run(move |readers| readers.read_stream(&stream, known))
+                    .run(move |readers| readers.read_stream(&stream, known, limit))
                     .await
             }
-            Self::Postgres(readers) => Box::pin(readers.read_stream(stream, known)).await,
+            Self::Postgres(readers) => Box::pin(readers.read_stream(stream, known, limit)).await,
         }
     }
 
@@ -71,14 +72,10 @@ impl Readers {
         }
     }
 
-    pub(super) fn read_stream_blocking(
-        &self,
-        stream: &str,
-        known: u64,
-    ) -> Result<Vec<StoredEntry>, ReadError> {
+    pub(super) fn read_stream_blocking(&self, stream: &str) -> Result<Vec<StoredEntry>, ReadError> {
         match self {
-            Self::Sqlite(readers) => readers.read_stream(stream, known),
-            Self::Postgres(readers) => readers.block_on(readers.read_stream(stream, known)),
+            Self::Sqlite(readers) => readers.read_stream(stream, 0, usize::MAX),
+            Self::Postgres(readers) => readers.block_on(readers.read_stream(stream, 0, usize::MAX)),
         }
     }
 
@@ -197,17 +194,18 @@ impl SqliteReaders {
         self.with(head)
     }
 
-    /// The entries of one stream after its first `known`.
+    /// At most `limit` entries of one stream after its first `known`.
     pub(super) fn read_stream(
         &self,
         stream: &str,
         known: u64,
+        limit: usize,
     ) -> Result<Vec<StoredEntry>, ReadError> {
         // Before the snapshot: what is not recent any more by then is in the index.
         let recent = self.recent.as_ref().map(|recent| recent.of(stream));
         self.with(|connection| {
             let tx = connection.unchecked_transaction()?;
-            let positions = stream_index::positions(&tx, stream, known, recent)?;
+            let positions = stream_index::positions(&tx, stream, known, limit, recent)?;
             let mut statement = tx.prepare_cached(
                 "SELECT position, stream, version, entry, sealed FROM entries WHERE position = ?1",
             )?;

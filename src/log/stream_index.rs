@@ -269,12 +269,13 @@ impl Run {
     }
 }
 
-/// The positions of a stream's entries after its first `known`, in order of their versions, in one snapshot. `recent` are the
-/// places that memory knew before it; without them the entries that are not indexed are looked through.
+/// The positions of at most `limit` entries of a stream after its first `known`, in order of their versions, in one snapshot.
+/// `recent` are the places that memory knew before it; without them the entries that are not indexed are looked through.
 pub fn positions(
     snapshot: &Connection,
     stream: &str,
     known: u64,
+    limit: usize,
     recent: Option<Vec<Place>>,
 ) -> Result<Vec<u64>, ReadError> {
     let Ok(last) = i64::try_from(known) else {
@@ -285,13 +286,17 @@ pub fn positions(
         "SELECT coalesce(max(version), 0) FROM streams WHERE stream = ?1 AND version <= ?2",
     )?;
     let first = first.query_row((stream, last), |row| unsigned(row, 0))?;
+    let before = (known - first) as usize;
+    let wanted = before.saturating_add(limit);
     let mut positions = Vec::new();
     let mut rows = snapshot.prepare_cached(
         "SELECT version, positions FROM streams WHERE stream = ?1 AND version >= ?2 \
          ORDER BY version",
     )?;
     let mut rows = rows.query((stream, first as i64))?;
-    while let Some(row) = rows.next()? {
+    while positions.len() < wanted
+        && let Some(row) = rows.next()?
+    {
         let (version, indexed) = (unsigned(row, 0)?, row.get_ref(1)?.as_blob());
         let indexed = indexed.map_err(rusqlite::Error::from)?.as_chunks::<8>();
         let expected = first + positions.len() as u64;
@@ -301,6 +306,8 @@ pub fn positions(
         positions.extend(indexed.0.iter().map(|bytes| u64::from_be_bytes(*bytes)));
     }
     let recent = match recent {
+        // It comes after all that is indexed, or is among it.
+        _ if positions.len() >= wanted => Vec::new(),
         Some(recent) => recent,
         None => not_indexed(snapshot, stream)?,
     };
@@ -316,7 +323,7 @@ pub fn positions(
             }
         }
     }
-    let before = (known - first) as usize;
+    positions.truncate(wanted);
     if positions.len() < before {
         return Err(ReadError::shorter(stream, known));
     }

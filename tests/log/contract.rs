@@ -62,12 +62,16 @@ async fn a_stream_is_read_from_where_it_is_known() {
         let all = log.read_stream("s").await.unwrap();
         for log in [Ok(log), reader].into_iter().flatten() {
             for known in 0..=5 {
-                let more = log.read_stream_after("s", known).await.unwrap();
-                assert_eq!(more, all[known as usize..], "{store:?}");
+                for limit in [1, 3, usize::MAX] {
+                    let more = log.read_stream_after("s", known, limit).await.unwrap();
+                    let until = all.len().min((known as usize).saturating_add(limit));
+                    assert_eq!(more, all[known as usize..until], "{store:?}");
+                }
             }
-            assert!(log.read_stream_after("u", 0).await.unwrap().is_empty());
+            let nothing = log.read_stream_after("u", 0, 1).await.unwrap();
+            assert!(nothing.is_empty());
             for (stream, known) in [("s", 6), ("s", 7), ("s", u64::MAX), ("u", 1)] {
-                let shorter = log.read_stream_after(stream, known).await;
+                let shorter = log.read_stream_after(stream, known, 1).await;
                 let noticed = matches!(shorter, Err(ReadError::Corrupt { .. }));
                 assert!(noticed, "{store:?}: {stream} after {known}: {shorter:?}");
             }

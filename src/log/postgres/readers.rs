@@ -22,7 +22,7 @@ const HEAD: &str = "SELECT next, (SELECT entry FROM grantlog_log.entries WHERE p
     FROM grantlog_log.log_head WHERE one = 1";
 
 const STREAM: &str = "SELECT position, stream, version, entry, sealed FROM grantlog_log.entries \
-    WHERE stream = $1 AND version >= $2 ORDER BY version";
+    WHERE stream = $1 AND version >= $2 ORDER BY version LIMIT $3";
 
 /// The readers of one shared log.
 #[derive(Clone)]
@@ -65,17 +65,19 @@ impl PostgresReaders {
         Ok(head.await?)
     }
 
-    /// The entries of one stream after its first `known`.
+    /// At most `limit` entries of one stream after its first `known`.
     pub async fn read_stream(
         &self,
         stream: &str,
         known: u64,
+        limit: usize,
     ) -> Result<Vec<StoredEntry>, ReadError> {
         let name = stream.as_bytes().to_vec();
         // The last that is known tells whether they are still there.
         let first = known.saturating_sub(1);
+        let count = signed((limit as u64).saturating_add(known - first));
         let rows = self
-            .twice(move |lease| read_stream(lease, name.clone(), signed(first)))
+            .twice(move |lease| read_stream(lease, name.clone(), signed(first), count))
             .await?;
         if known > 0 && rows.is_empty() {
             return Err(ReadError::shorter(stream, known));
@@ -184,9 +186,18 @@ pub(super) async fn read_head(client: &Client, expected: &Expected) -> Result<u6
     expected.count(head)
 }
 
-async fn read_stream(lease: Lease, name: Vec<u8>, first: i64) -> Result<Vec<Row>, Error> {
+async fn read_stream(
+    lease: Lease,
+    name: Vec<u8>,
+    first: i64,
+    count: i64,
+) -> Result<Vec<Row>, Error> {
     let answers = async {
-        let range = [(&name as _, Type::BYTEA), (&first as _, Type::INT8)];
+        let range = [
+            (&name as _, Type::BYTEA),
+            (&first as _, Type::INT8),
+            (&count as _, Type::INT8),
+        ];
         let (begun, rows, ended) = join3(
             lease.batch_execute(BEGIN_READ),
             lease.query_typed(STREAM, &range),

@@ -5,6 +5,7 @@ use futures_executor::block_on;
 use proptest::prelude::*;
 use rusqlite::Connection;
 
+use crate::log::readers::Readers;
 use crate::log::{Append, AppendError, Log, NewEntry, Options, ReadError, StoredEntry};
 
 const STREAMS: usize = 6;
@@ -57,9 +58,14 @@ fn check(log: &Log, model: &[Vec<u64>]) {
         let found = log.read_stream_blocking(&stream).unwrap();
         assert_eq!(&positions_of(&found), positions);
         let known = positions.len() * n / (STREAMS - 1);
-        let more = log.0.readers.read_stream_blocking(&stream, known as u64);
-        let more = more.unwrap();
-        assert_eq!(positions_of(&more), positions[known..]);
+        let Readers::Sqlite(readers) = &log.0.readers else {
+            panic!("an embedded log");
+        };
+        for limit in [1, 7, usize::MAX] {
+            let more = readers.read_stream(&stream, known as u64, limit).unwrap();
+            let until = positions.len().min(known.saturating_add(limit));
+            assert_eq!(positions_of(&more), positions[known..until]);
+        }
     }
     let mut agreement = log.agreement_blocking().unwrap().unwrap();
     let entries = log.read_after_blocking(0, usize::MAX).unwrap();
