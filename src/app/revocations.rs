@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use domain::event::Event;
@@ -13,6 +14,8 @@ use domain::{Timestamp, client, grant};
 
 /// No access token lives longer than a day; clocks may differ.
 const TOKENS_END_WITHIN: TimeDelta = TimeDelta::days(2);
+/// So long nothing is forgotten, whatever the clock says: one that went ahead and back would bring revoked tokens to life.
+const KEPT_AT_LEAST: Duration = Duration::from_secs(25 * 60 * 60);
 
 /// Revoked grants and removed clients, each with an end to their access tokens.
 #[derive(Default)]
@@ -20,8 +23,25 @@ pub struct Revocations(RwLock<Known>);
 
 #[derive(Default)]
 struct Known {
-    grants: HashMap<GrantId, Timestamp>,
-    clients: HashMap<ClientId, Timestamp>,
+    grants: HashMap<GrantId, Kept>,
+    clients: HashMap<ClientId, Kept>,
+}
+
+/// Until when something has to be known.
+struct Kept {
+    end: Timestamp,
+    since: Instant,
+}
+
+impl Kept {
+    fn until(end: Timestamp) -> Self {
+        let since = Instant::now();
+        Self { end, since }
+    }
+
+    fn is_needed(&self, now: Timestamp) -> bool {
+        self.end > now || self.since.elapsed() < KEPT_AT_LEAST
+    }
 }
 
 /// Nodes that share a log admit a token for a moment after its end; by then it must still be known to be revoked.
@@ -38,8 +58,10 @@ impl Revocations {
     /// Forgets grants and clients whose access tokens have all ended; their age refuses them now.
     pub fn prune(&self, now: Timestamp) {
         let mut known = self.write();
-        known.grants.retain(|_, end| *end > now - ADMITTED_AFTER);
-        known.clients.retain(|_, end| *end > now);
+        known
+            .grants
+            .retain(|_, kept| kept.is_needed(now - ADMITTED_AFTER));
+        known.clients.retain(|_, kept| kept.is_needed(now));
     }
 
     /// Takes over what the read models know.
@@ -51,9 +73,13 @@ impl Revocations {
         let grants = reader.revocations(now - ADMITTED_AFTER)?;
         let clients = reader.removed_clients(now - TOKENS_END_WITHIN)?;
         let mut known = self.write();
+        let grants = grants
+            .into_iter()
+            .map(|(grant, end)| (grant, Kept::until(end)));
         known.grants.extend(grants);
         for (client, at) in clients {
-            known.clients.insert(client, at + TOKENS_END_WITHIN);
+            let kept = Kept::until(at + TOKENS_END_WITHIN);
+            known.clients.insert(client, kept);
         }
         Ok(())
     }
@@ -64,13 +90,13 @@ impl Revocations {
                 if let Some(end) = revoked.access_tokens_expire_at
                     && let Some(Ok(grant)) = stream.strip_prefix("grant-").map(str::parse)
                 {
-                    self.write().grants.insert(grant, end);
+                    self.write().grants.insert(grant, Kept::until(end));
                 }
             }
             Event::Client(client::Event::Removed(_)) => {
                 if let Some(Ok(client)) = stream.strip_prefix("client-").map(str::parse) {
-                    let end = at + TOKENS_END_WITHIN;
-                    self.write().clients.insert(client, end);
+                    let kept = Kept::until(at + TOKENS_END_WITHIN);
+                    self.write().clients.insert(client, kept);
                 }
             }
             _ => {}
@@ -95,10 +121,29 @@ mod tests {
         let id = crate::clock::event_id().0;
         let (grant, client, end) = (GrantId(id), ClientId(id), crate::clock::now());
         let revocations = Revocations::default();
-        revocations.write().grants.insert(grant, end);
+        let long_ago = || Kept {
+            end,
+            since: Instant::now() - KEPT_AT_LEAST,
+        };
+        revocations.write().grants.insert(grant, long_ago());
         revocations.prune(end + TimeDelta::seconds(1));
         assert!(revocations.contains(grant, client));
         revocations.prune(end + TimeDelta::minutes(2));
         assert!(!revocations.contains(grant, client));
+    }
+
+    #[test]
+    fn a_clock_that_goes_ahead_and_back_brings_no_token_to_life() {
+        let id = crate::clock::event_id().0;
+        let (grant, client, end) = (GrantId(id), ClientId(id), crate::clock::now());
+        let revocations = Revocations::default();
+        let mut known = revocations.write();
+        known.grants.insert(grant, Kept::until(end));
+        known.clients.insert(client, Kept::until(end));
+        drop(known);
+        revocations.prune(end + TimeDelta::hours(2));
+        let other = crate::clock::event_id().0;
+        assert!(revocations.contains(grant, ClientId(other)));
+        assert!(revocations.contains(GrantId(other), client));
     }
 }
