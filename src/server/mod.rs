@@ -133,6 +133,9 @@ pub struct Running {
     app: Arc<App>,
     stopping: CancellationToken,
     tasks: TaskTracker,
+    /// Records refused requests until all requests are answered.
+    refusals: tokio::task::JoinHandle<()>,
+    drained: CancellationToken,
     follower: Follower,
 }
 
@@ -164,6 +167,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let gateway = bind(config.gateway.listen).await?;
     let ops = bind(config.ops.listen).await?;
     let address = |listener: &TcpListener, configured| listener.local_addr().unwrap_or(configured);
+    let drained = CancellationToken::new();
+    let refusals = app::record_refusals(shared.app.clone(), drained.clone().cancelled_owned());
     let running = Running {
         server_addr: address(&server, config.server.listen),
         gateway_addr: address(&gateway, config.gateway.listen),
@@ -172,6 +177,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         app: shared.app.clone(),
         stopping: shared.stopping.clone(),
         tasks: shared.tasks.clone(),
+        refusals: tokio::spawn(refusals),
+        drained,
         follower,
     };
     let tasks = &running.tasks;
@@ -191,10 +198,6 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         ops::routes(shared.clone()),
         stopping.clone(),
     ));
-    let stopped = stopping.clone();
-    let refusals =
-        app::record_refusals(shared.app.clone(), async move { stopped.cancelled().await });
-    tasks.spawn(refusals);
     tasks.spawn(maintenance::run(shared.clone()));
     tasks.spawn(maintenance::catch_up(shared.clone()));
     tasks.spawn(maintenance::rewrap(shared.clone()));
@@ -213,7 +216,10 @@ impl Running {
         {
             tracing::warn!("some requests did not end in time");
         }
+        // Until now somebody could be refused.
+        self.drained.cancel();
         let closed = async {
+            let _ = self.refusals.await;
             self.app.log.close().await;
             self.follower.end().await;
         };

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use support::{Client, Tokens};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use crate::rig::{Rig, plain_http};
@@ -115,4 +117,34 @@ async fn count(rig: &Rig, filter: &str) -> usize {
             None => return count,
         }
     }
+}
+
+/// Whoever is refused while the server already ends is on record, too.
+#[tokio::test]
+async fn the_last_one_to_be_refused_is_on_record() {
+    let mut rig = Rig::start().await;
+    let address = rig.server.url.trim_start_matches("http://").to_owned();
+    let mut connection = TcpStream::connect(&address).await.expect("a listener");
+    let body = "grant_type=refresh_token&refresh_token=x&client_id=nobody";
+    let head = format!(
+        "POST /api/v1/oauth-proxy/1/token HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    connection.write_all(head.as_bytes()).await.expect("sent");
+    let mut go_on = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+    connection.read_exact(&mut go_on).await.expect("it is read");
+    let finish = async {
+        while TcpStream::connect(&address).await.is_ok() {}
+        connection.write_all(body.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        let read = connection.read_to_string(&mut answer).await;
+        read.expect("an answer");
+        answer
+    };
+    let ((), answer) = tokio::join!(rig.server.stop(), finish);
+    assert!(answer.contains("invalid_client"), "{answer}");
+    rig.server.start_again().await;
+    let refusals = rig.server.events("type=request.refused").await;
+    assert_eq!(refusals.len(), 1, "{refusals:#?}");
 }
