@@ -134,25 +134,39 @@ impl App {
                 algorithms.push(proxy.settings.token_alg);
             }
         }
-        // The vault makes its first key itself, before there is a log to tell.
-        let is_first_start = self.log.head() == 0;
         for alg in algorithms {
-            let is_new = self.vault.ensure_signing_key(alg, context.now).await?;
-            if !is_new && !is_first_start {
-                continue;
-            }
-            let keys = self.vault.signing_keys();
-            let Some(key) = keys.in_use(alg, context.now) else {
-                continue;
-            };
-            let kid = key.info.kid.clone();
-            // Nodes that start together all find that key; one records it.
-            let stream = format!("signing-key-{kid}");
-            let created = key::Event::Created(key::Created { kid, alg }).into();
-            match self
-                .record_in(stream, created, Correlation::default(), context)
-                .await
-            {
+            self.vault.ensure_signing_key(alg, context.now).await?;
+        }
+        self.record_signing_keys(context).await
+    }
+
+    /// Records what is not on record of the signing keys: the vault has a key first, and what follows may break off. One stream a
+    /// key, so that one of several nodes records it.
+    ///
+    /// # Errors
+    /// A store failed; what is missing then is recorded when this is called again.
+    pub async fn record_signing_keys(&self, context: &Context) -> Result<(), Unavailable> {
+        let keys = self.vault.signing_keys();
+        let mut missing = Vec::new();
+        for info in keys.infos() {
+            let (stream, kid) = (format!("signing-key-{}", info.kid), &info.kid);
+            let known = self.log.read_stream_after(&stream, 0, 2).await?.len();
+            let created = key::Event::Created(key::Created {
+                kid: kid.clone(),
+                alg: info.alg,
+            });
+            let retired = info
+                .retires_at
+                .map(|_| key::Event::Retired(key::Retired { kid: kid.clone() }));
+            let events = (0..).zip(std::iter::once(created).chain(retired));
+            missing.extend(events.skip(known).map(|event| (event, stream.clone())));
+        }
+        // Successors are created before their predecessors retire.
+        missing.sort_by_key(|((version, _), _)| *version);
+        for ((version, event), stream) in missing {
+            let event = event.into();
+            let recorded = self.record_in(stream, version, event, Correlation::default(), context);
+            match recorded.await {
                 Ok(()) | Err(Unavailable::Append(AppendError::Conflict { .. })) => {}
                 Err(error) => return Err(error),
             }
@@ -226,12 +240,13 @@ impl App {
         context: &Context,
     ) -> Result<(), Unavailable> {
         let stream = format!("{kind}-{}", crate::clock::event_id().0.simple());
-        self.record_in(stream, event, correlation, context).await
+        self.record_in(stream, 0, event, correlation, context).await
     }
 
     async fn record_in(
         &self,
         stream: String,
+        version: u64,
         event: Event,
         correlation: Correlation,
         context: &Context,
@@ -242,14 +257,14 @@ impl App {
         let id = crate::clock::event_id();
         let place = Place {
             stream: &stream,
-            version: 0,
+            version,
             correlation,
             is_first: true,
         };
         let entries = vec![stamp::stamp(&self.vault, id, &event, place, context)?];
         let append = Append {
             stream,
-            expected: 0,
+            expected: version,
             premises: Vec::new(),
             entries,
         };

@@ -48,6 +48,10 @@ async fn look_after(shared: &Shared) {
     if let Err(error) = shared.app.vault.prepare(now).await {
         tracing::warn!(%error, "keys could not be prepared");
     }
+    let system = Context::system(now);
+    if let Err(error) = shared.app.record_signing_keys(&system).await {
+        tracing::warn!(%error, "signing keys could not be recorded");
+    }
     if let Some(unused) = shared.unused_client {
         expire_unused(shared, now, unused).await;
     }

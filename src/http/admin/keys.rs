@@ -7,8 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::Timestamp;
-use domain::event::Correlation;
-use domain::key::{Algorithm, Created, Event, Retired};
+use domain::key::Algorithm;
 use projections::Listed;
 use serde::Serialize;
 
@@ -100,6 +99,10 @@ const PUBLISH_AHEAD: Duration = Duration::from_secs(60);
 /// The longest life an access token can have.
 const KEEP_OLD: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// A key that signs has to be on record, with who made it; failing that for so long, the next look at the keys does it.
+const RECORD_AGAIN: Duration = Duration::from_millis(500);
+const RECORD_AGAIN_MAX: u32 = 20;
+
 /// Makes a successor to the signing key of an algorithm. Published keys sign a minute later, when
 /// caches know them; tokens of the old one stay valid until they end.
 #[utoipa::path(
@@ -116,8 +119,6 @@ pub async fn rotate(
 ) -> Result<Response, Problem> {
     refuse_unknown(&members, &["alg"])?;
     let alg: Algorithm = required(&members, "alg", "HS256, ES256, EdDSA or RS256")?;
-    let (app, context) = (&admin.shared.app, &operator.context);
-    let before = app.vault.signing_keys();
     let rotation = Rotation {
         publish_ahead: match alg {
             Algorithm::HS256 => Duration::ZERO,
@@ -125,28 +126,26 @@ pub async fn rotate(
         },
         keep_old: KEEP_OLD,
     };
-    let kid = app
-        .vault
-        .rotate_signing_key(alg, rotation, context.now)
-        .await
-        .map_err(crate::app::Unavailable::from)?;
-    let created = Event::Created(Created {
-        kid: kid.clone(),
-        alg,
-    });
-    let replaced = before.in_use(alg, context.now).map(|key| {
-        Event::Retired(Retired {
-            kid: key.info.kid.clone(),
-        })
-    });
-    for event in std::iter::once(created).chain(replaced) {
-        app.record("signing-key", event.into(), Correlation::default(), context)
-            .await?;
-    }
-    let after = app.vault.signing_keys();
+    let (shared, context) = (admin.shared.clone(), operator.context);
+    let now = context.now;
+    let rotating = async move {
+        let app = &shared.app;
+        let kid = app.vault.rotate_signing_key(alg, rotation, now).await?;
+        let mut recorded = app.record_signing_keys(&context).await;
+        for _ in 0..RECORD_AGAIN_MAX {
+            if recorded.is_ok() {
+                break;
+            }
+            tokio::time::sleep(RECORD_AGAIN).await;
+            recorded = app.record_signing_keys(&context).await;
+        }
+        recorded.map(|()| kid)
+    };
+    let kid = admin.shared.to_the_end(rotating).await??;
+    let after = admin.shared.app.vault.signing_keys();
     let key = after
         .infos()
         .find(|info| info.kid == kid)
-        .map(|info| Key::new(info, info.not_before <= context.now));
+        .map(|info| Key::new(info, info.not_before <= now));
     Ok((StatusCode::CREATED, Json(key)).into_response())
 }
