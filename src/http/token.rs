@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::client::metadata::GrantType;
 use domain::entry::Actor;
-use domain::grant::{self, Command, Event, Grant, RefreshSalt};
+use domain::grant::{self, Command, Event, Grant, RefreshSalt, Rule};
 use domain::id::{EventId, GrantId};
 use domain::resource::Resource;
 use domain::scope::Scope;
@@ -22,7 +22,7 @@ use super::error::{Code, OAuthError, no_store};
 use super::form::{Form, Posted};
 use super::request::Caller;
 use super::revoke::verified;
-use crate::app::{Context, ProxyTerms};
+use crate::app::{Context, ExecuteError, ProxyTerms};
 use crate::clock;
 use crate::tokens::Secret;
 use crate::tokens::access::{self, Claims};
@@ -145,10 +145,15 @@ async fn issue(
     let executed = shared
         .app
         .execute::<Grant>(grant_id, command, context)
-        .await?;
+        .await;
+    if let Err(ExecuteError::Refused(Rule::CodeReplayed | Rule::RefreshTokenReused)) = executed {
+        // The grant has ended by it.
+        shared.forget_upstream_tokens(grant_id).await;
+    }
+    let executed = executed?;
     let authorization = executed.state.authorization().cloned();
     let (Some((jti, event)), Some(authorization)) = (executed.events.last(), authorization) else {
-        return Err(grant::Rule::UnknownGrant.into());
+        return Err(Rule::UnknownGrant.into());
     };
     let granted = authorization.request.scope.clone();
     let salt = executed.state.refresh_salt();
@@ -176,7 +181,7 @@ async fn issue(
         | Event::RefreshTokenReused(_)
         | Event::AccessTokenFirstUsed(_)
         | Event::UpstreamTokenRefreshed(_)
-        | Event::Revoked(_) => return Err(grant::Rule::UnknownGrant.into()),
+        | Event::Revoked(_) => return Err(Rule::UnknownGrant.into()),
     };
     Ok(Issued {
         grant_id,

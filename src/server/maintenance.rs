@@ -6,9 +6,11 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use domain::Timestamp;
 use domain::client::{Client, Command};
-use domain::grant::RevocationReason;
+use domain::grant::{Grant, RevocationReason};
+use domain::id::GrantId;
 use projections::Of;
 use tokio::time::MissedTickBehavior;
+use uuid::Uuid;
 
 use crate::app::{Context, Unavailable};
 use crate::clock;
@@ -19,6 +21,9 @@ const EVERY: Duration = Duration::from_secs(60);
 /// A key destroyed or retired elsewhere is of use here no longer than this and a reading.
 const CATCH_UP_EVERY: Duration = Duration::from_millis(500);
 const EXPIRE_AT_ONCE: usize = 500;
+const SWEPT_AT_ONCE: u32 = 500;
+/// Whoever is logging in has stored the tokens before the grant is there.
+const UNTOUCHED: TimeDelta = TimeDelta::hours(1);
 /// After a look at all removals, those of this time are looked at again: somebody may have logged in meanwhile.
 const LOOK_BACK: TimeDelta = TimeDelta::days(1);
 
@@ -28,9 +33,14 @@ pub async fn run(shared: Shared) {
     let minutes = async {
         let mut minutes = tokio::time::interval(EVERY);
         let mut removed_since = Timestamp::UNIX_EPOCH;
+        let mut swept = GrantId(Uuid::nil());
         loop {
             minutes.tick().await;
             look_after(&shared).await;
+            match sweep_upstream_tokens(&shared, swept, clock::now()).await {
+                Ok(last) => swept = last,
+                Err(error) => tracing::warn!(%error, "upstream tokens could not be looked through"),
+            }
             let now = clock::now();
             match finish_removals(&shared, removed_since, now).await {
                 Ok(()) => removed_since = now - LOOK_BACK,
@@ -155,17 +165,40 @@ async fn finish_removals(
     finished
 }
 
+/// Forgets upstream tokens of grants that have ended by themselves, or that a login never came to; a part of them at a time, from
+/// `after` on. The read model only suggests; each grant's own stream decides. Returns from where to go on.
+async fn sweep_upstream_tokens(
+    shared: &Shared,
+    after: GrantId,
+    now: Timestamp,
+) -> Result<GrantId, Unavailable> {
+    let vault = &shared.app.vault;
+    let grants = vault.grants_with_upstream(after, now - UNTOUCHED, SWEPT_AT_ONCE);
+    let mut grants = grants.await?;
+    let is_end = grants.len() < SWEPT_AT_ONCE as usize;
+    let last = grants.last().copied().filter(|_| !is_end);
+    let reader = shared.reader.clone();
+    let ended = tokio::task::spawn_blocking(move || {
+        grants.retain(|id| !matches!(reader.grant(*id, now), Ok(Some(grant)) if grant.live));
+        grants
+    });
+    for grant in ended.await.map_err(|_| Unavailable::BrokenOff)? {
+        if !shared.app.fresh::<Grant>(grant).await?.is_live(now) {
+            shared.forget_upstream_tokens(grant).await;
+        }
+    }
+    Ok(last.unwrap_or(GrantId(Uuid::nil())))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use domain::client::metadata::ClientMetadata;
     use domain::entry::Actor;
-    use domain::grant::Grant;
-    use domain::id::{ClientId, GrantId, OperatorId, ProviderId, ProxyId};
+    use domain::id::{ClientId, OperatorId, ProviderId, ProxyId};
     use domain::secret::SecretHash;
     use domain::{client, grant};
-    use uuid::Uuid;
 
     use super::*;
     use crate::config::{Config, Sources};
@@ -281,6 +314,55 @@ mod tests {
             assert!(!is_live(of_removed).await);
             assert!(is_live(live).await);
         }
+        shared.app.log.close().await;
+        follower.end().await;
+    }
+
+    #[tokio::test]
+    async fn upstream_tokens_go_when_their_grant_has_ended_by_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let (shared, follower, _) = super::super::assemble(&config).await.unwrap();
+        let now = clock::now();
+        let client = register(&shared, now).await;
+        let ends = authorize(&shared, client, now).await;
+        let later = now + TimeDelta::hours(20);
+        let live = authorize(&shared, client, later).await;
+        let none = GrantId(Uuid::nil());
+        let kept = async |grant| shared.app.vault.upstream(grant).await.unwrap().is_some();
+        for (at, ended) in [
+            (now, false),
+            (later, false),
+            (now + TimeDelta::days(1), true),
+        ] {
+            let swept = sweep_upstream_tokens(&shared, none, at).await.unwrap();
+            assert_eq!(swept, none, "they were all that there are");
+            assert_eq!((kept(ends).await, kept(live).await), (!ended, true));
+        }
+        shared.app.log.close().await;
+        follower.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_signing_key_is_recorded_once_whatever_broke_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let (shared, follower, _) = super::super::assemble(&config).await.unwrap();
+        let (now, app) = (clock::now(), &shared.app);
+        let rotation = crate::vault::Rotation {
+            publish_ahead: Duration::ZERO,
+            keep_old: Duration::ZERO,
+        };
+        let alg = domain::key::Algorithm::default();
+        let kid = app.vault.rotate_signing_key(alg, rotation, now).await;
+        let kid = kid.unwrap();
+        let before = app.log.head();
+        for _ in 0..2 {
+            look_after(&shared).await;
+            assert_eq!(app.log.head(), before + 2, "its start, the other's end");
+        }
+        let stream = format!("signing-key-{kid}");
+        assert_eq!(app.log.read_stream(&stream).await.unwrap().len(), 1);
         shared.app.log.close().await;
         follower.end().await;
     }

@@ -248,6 +248,34 @@ impl Vault {
             })
             .await
     }
+
+    /// The grants behind `after`, in their order, whose upstream tokens nobody has touched since `before`; at most `limit`.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn grants_with_upstream(
+        &self,
+        after: GrantId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<GrantId>, VaultError> {
+        self.blocking(move |vault| {
+            let rows = vault.0.store.read(|sql| {
+                sql.rows(
+                    "SELECT grant_id FROM grantlog_vault.upstream_token
+                     WHERE grant_id > $1 AND updated_at < $2 ORDER BY grant_id LIMIT $3",
+                    &[
+                        after.0.as_bytes().into(),
+                        before.timestamp_micros().into(),
+                        i64::from(limit).into(),
+                    ],
+                )
+            })?;
+            let grants = rows.into_iter().map(|mut row| Ok(GrantId(row.take(0)?)));
+            grants.collect()
+        })
+        .await
+    }
 }
 
 /// Stores what a login gave.

@@ -1,10 +1,19 @@
 //! Refresh tokens: rotation, retry, reuse.
 
 use futures_util::future::join_all;
+use rusqlite::Connection;
 use serde_json::json;
 use support::{Params, Tokens};
 
 use crate::rig::{Rig, refused};
+
+/// Of how many grants the provider's tokens are kept.
+pub fn upstream_tokens(rig: &Rig) -> i64 {
+    let file = rig.server.folder().join("data").join("vault.db");
+    let vault = Connection::open(file).expect("the vault opens");
+    let count = vault.query_row("SELECT count(*) FROM upstream_token", [], |row| row.get(0));
+    count.expect("counted")
+}
 
 #[tokio::test]
 async fn twenty_at_once_get_the_same_successor() {
@@ -42,6 +51,7 @@ async fn a_token_that_was_replaced_and_whose_successor_was_used_is_theft() {
         "nothing of the successor was used yet"
     );
     assert!(rig.admits(&second.access).await);
+    assert_eq!(upstream_tokens(&rig), 1);
     refused(client.refresh(&first.refresh).await, 400, "invalid_grant");
     for token in [&first.access, &second.access, &retried.access] {
         assert!(!rig.admits(token).await);
@@ -49,6 +59,7 @@ async fn a_token_that_was_replaced_and_whose_successor_was_used_is_theft() {
     refused(client.refresh(&second.refresh).await, 400, "invalid_grant");
     let reused = rig.server.events("type=grant.refresh_token_reused").await;
     assert_eq!(reused.len(), 1);
+    assert_eq!(upstream_tokens(&rig), 0);
     assert_eq!(rig.server.events("type=grant.revoked").await.len(), 1);
 }
 

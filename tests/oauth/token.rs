@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use support::{Answer, Browser, Params, Pkce, Tokens};
 
+use crate::refresh::upstream_tokens;
 use crate::rig::{Rig, plain_http, refused};
 
 #[tokio::test]
@@ -103,6 +104,7 @@ async fn a_replayed_code_kills_everything_and_a_strangers_replay_nothing() {
     assert!(!rig.admits(&tokens.access).await);
     refused(client.refresh(&tokens.refresh).await, 400, "invalid_grant");
     assert_eq!(rig.server.events("type=grant.code_replayed").await.len(), 1);
+    assert_eq!(upstream_tokens(&rig), 0);
 }
 
 #[tokio::test]

@@ -125,6 +125,18 @@ async fn upstream_tokens_are_kept_replaced_and_deleted(fixture: Fixture) {
         .expect("there");
     assert_eq!(read.tokens.access_token.expose(), "second");
 
+    let other = tokens("other");
+    let login = vault.record_login(alice(), grant(2), &other, at(2));
+    login.await.expect("recorded");
+    let untouched = async |after, before, limit| {
+        let grants = vault.grants_with_upstream(grant(after), at(before), limit);
+        grants.await.expect("read")
+    };
+    assert_eq!(untouched(0, 3, 9).await, [grant(1), grant(2)]);
+    assert_eq!(untouched(0, 3, 1).await, [grant(1)]);
+    assert_eq!(untouched(0, 2, 9).await, [grant(1)]);
+    assert_eq!(untouched(1, 3, 9).await, [grant(2)]);
+
     assert!(vault.delete_upstream(grant(1)).await.expect("deleted"));
     assert!(!vault.delete_upstream(grant(1)).await.expect("already"));
     assert!(vault.upstream(grant(1)).await.expect("read").is_none());
