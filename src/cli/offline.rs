@@ -105,8 +105,10 @@ impl Store {
             ["grants", id, "timeline"] => {
                 let (stores, grant_id) = (self.stores()?, grant_id(id)?);
                 let grant = self.reader.grant(grant_id, now).map_err(unreadable)?;
-                let story =
-                    investigation::timeline(&stores.log, &stores.vault, grant_id, grant.as_ref());
+                // What happened after the read model's own end contradicts how the grant stood then.
+                let end = Some(self.reader.position().map_err(unreadable)?);
+                let (log, vault) = (&stores.log, &stores.vault);
+                let story = investigation::timeline(log, vault, grant_id, grant.as_ref(), end);
                 document(&story?.ok_or_else(|| no_such("grant", id))?)
             }
             ["events"] => {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{Source, opened};
 use crate::app::Unavailable;
-use crate::log::Log;
+use crate::log::{Log, StoredEntry};
 use crate::vault::Vault;
 
 /// The story of a grant.
@@ -43,8 +43,8 @@ pub struct Item {
     data: Event,
 }
 
-/// Tells the story of a grant, or of the login that failed to become one; `None` where there is
-/// none. Blocks.
+/// Tells the story of a grant, or of the login that failed to become one, as far as a position if
+/// one is given; `None` where there is none until then. Blocks.
 ///
 /// # Errors
 /// The log cannot be read.
@@ -53,8 +53,9 @@ pub fn timeline(
     vault: &Vault,
     id: GrantId,
     grant: Option<&GrantAt>,
+    end: Option<u64>,
 ) -> Result<Option<Timeline>, Unavailable> {
-    let items = items(log, vault, id)?;
+    let items = items(log, vault, id, end)?;
     Ok((!items.is_empty()).then(|| Timeline {
         grant_id: id,
         live: grant.is_some_and(|grant| grant.live),
@@ -63,13 +64,20 @@ pub fn timeline(
     }))
 }
 
-/// The events of a grant's stream. Circumstances are sealed with the first event of an append;
+/// The events of a grant's stream below `end`. Circumstances are sealed with the first event of an append;
 /// those that follow for the same request share them.
-fn items(log: &Log, vault: &Vault, id: GrantId) -> Result<Vec<Item>, Unavailable> {
+fn items(
+    log: &Log,
+    vault: &Vault,
+    id: GrantId,
+    end: Option<u64>,
+) -> Result<Vec<Item>, Unavailable> {
     let mut source: Option<Source> = None;
     let mut of_request = None;
     let mut items = Vec::new();
-    for stored in log.read_stream_blocking(&domain::grant::stream(id))? {
+    let stream = log.read_stream_blocking(&domain::grant::stream(id))?;
+    let is_told = |stored: &StoredEntry| end.is_none_or(|end| stored.position < end);
+    for stored in stream.into_iter().take_while(is_told) {
         let recorded = opened(vault, &stored)?;
         let envelope = &recorded.entry.envelope;
         match &recorded.personal {

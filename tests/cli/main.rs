@@ -7,6 +7,7 @@ mod copies;
 #[path = "../support/fake_provider.rs"]
 mod fake_provider;
 mod moving;
+mod past;
 mod program;
 #[expect(dead_code, reason = "a part of what flows need is used here")]
 #[path = "../oauth/rig.rs"]

@@ -84,8 +84,10 @@ pub async fn timeline(
     let now = operator.context.now;
     let grant = admin.read(move |reader| reader.grant(id, now)).await?;
     let shared = admin.shared.clone();
-    let tell =
-        move || investigation::timeline(&shared.app.log, &shared.app.vault, id, grant.as_ref());
+    let tell = move || {
+        let app = &shared.app;
+        investigation::timeline(&app.log, &app.vault, id, grant.as_ref(), None)
+    };
     let timeline = tokio::task::spawn_blocking(tell)
         .await
         .map_err(|error| Problem::read_model(&error))??
