@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use domain::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest, Sha256};
 
 use crate::Tables;
 use crate::recorded::{Carry, Recorded, Seen, requested};
-use crate::sql::{position, unsigned};
+use crate::sql::{micros, position, unsigned};
 use crate::table::{PIECE, StepError};
 
 /// Every table, in one script.
@@ -87,15 +88,17 @@ pub struct ReadModel {
 }
 
 impl ReadModel {
-    /// Opens the file, or makes it if it is not there.
+    /// Opens the file, or makes it if it is not there. From now on it follows the log, also if it showed the past.
     ///
     /// # Errors
     /// The file is something else, of another version, or cannot be used.
     pub fn open(path: &Path) -> Result<Self, ReadModelError> {
-        Self::with(
+        let model = Self::with(
             path,
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 4000;",
-        )
+        )?;
+        model.db.execute("DELETE FROM as_of", [])?;
+        Ok(model)
     }
 
     /// Makes a file that nobody reads before it is complete. Its indexes are made at the end, which
@@ -200,9 +203,14 @@ impl ReadModel {
         let _ = self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
     }
 
-    /// Makes one file of it that is complete without its companions, and closes it.
-    pub(crate) fn finish(self) -> rusqlite::Result<()> {
+    /// Makes one file of it that is complete without its companions, and closes it. It shows the past if an instant is
+    /// given.
+    pub(crate) fn finish(self, as_of: Option<Timestamp>) -> rusqlite::Result<()> {
         self.db.execute_batch(&self.indexes)?;
+        if let Some(at) = as_of {
+            let insert = "INSERT INTO as_of VALUES (1, ?)";
+            self.db.execute(insert, [micros(at)])?;
+        }
         self.db
             .execute_batch("PRAGMA locking_mode = NORMAL; PRAGMA journal_mode = DELETE;")?;
         self.db.close().map_err(|(_, error)| error)

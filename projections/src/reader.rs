@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use crate::events::{self, Condition, Search, Span};
 use crate::filter::Paging;
 use crate::model::{next, open_read_only};
-use crate::sql::micros;
+use crate::sql::{Columns, micros};
 use crate::{
     ApiKey, Client, ClientFilter, EventFilter, EventRow, GrantAt, GrantFilter, IpRange, Login,
     LoginFilter, Operator, Page, Provider, Proxy, ReadModelError, api_keys, clients, grants,
@@ -68,6 +68,18 @@ impl Reader {
     /// The file cannot be read.
     pub fn position(&self) -> Result<u64, ReadModelError> {
         self.read(next)
+    }
+
+    /// The instant of the past that the file shows, by which its grants are to be judged. `None`: it
+    /// follows the log, or has all of it.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn as_of(&self) -> Result<Option<Timestamp>, ReadModelError> {
+        self.read(|db| {
+            db.query_row("SELECT at FROM as_of", [], |row| row.at("at"))
+                .optional()
+        })
     }
 
     /// Login history.

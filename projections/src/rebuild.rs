@@ -44,7 +44,8 @@ const ENTRIES_A_TRANSACTION: u64 = 1 << 17;
 
 /// Folds all that `source` gives, from position 0 on, into a new file beside `path`. The source
 /// runs in a thread of its own, so that reading and folding go on at once; `progress` hears how
-/// many entries have been folded.
+/// many entries have been folded. What ends at a time, or at a position that there is, shows the
+/// past: see [`Reader::as_of`](crate::Reader::as_of).
 ///
 /// # Errors
 /// The source failed, an entry could not be folded, or the file cannot be used.
@@ -57,9 +58,14 @@ pub fn rebuild<E: Send>(
     let aside = with_suffix(path, ".rebuilding");
     remove(&aside)?;
     let mut model = ReadModel::open_aside(&aside)?;
-    fill(&mut model, source, until, progress)?;
+    let last_at = fill(&mut model, source, until, progress)?;
     let position = model.position();
-    model.finish().map_err(ReadModelError::from)?;
+    let as_of = match until {
+        Until::End => None,
+        Until::Position(last) => last_at.filter(|_| position > last),
+        Until::Time(at) => Some(at),
+    };
+    model.finish(as_of).map_err(ReadModelError::from)?;
     Ok(Rebuilt {
         aside,
         path: path.to_owned(),
@@ -67,12 +73,13 @@ pub fn rebuild<E: Send>(
     })
 }
 
+/// Returns when the last entry that was folded was recorded.
 fn fill<E: Send>(
     model: &mut ReadModel,
     source: impl Iterator<Item = Result<Vec<Recorded>, E>> + Send,
     until: Until,
     mut progress: impl FnMut(u64),
-) -> Result<(), RebuildError<E>> {
+) -> Result<Option<Timestamp>, RebuildError<E>> {
     thread::scope(|scope| {
         let (sender, batches) = sync_channel(4);
         let (folded, spent) = channel();
@@ -86,6 +93,7 @@ fn fill<E: Send>(
         });
         model.begin()?;
         let mut begun_at = model.position();
+        let mut last_at = None;
         'log: for batch in batches {
             let batch = batch.map_err(RebuildError::Source)?;
             for recorded in &batch {
@@ -98,6 +106,7 @@ fn fill<E: Send>(
                     break 'log;
                 }
                 model.step(recorded)?;
+                last_at = Some(recorded.at());
             }
             if model.position() - begun_at >= ENTRIES_A_TRANSACTION {
                 model.commit()?;
@@ -108,7 +117,7 @@ fn fill<E: Send>(
             let _ = folded.send(batch);
         }
         model.commit()?;
-        Ok(())
+        Ok(last_at)
     })
 }
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use domain::Timestamp;
 use domain::entry::{Entry, Identity, Personal};
 use domain::id::EventId;
 use ipnet::IpNet;
@@ -16,7 +17,7 @@ use crate::model::open_read_only;
 use crate::recorded::{Carry, Seen};
 use crate::table::Projection;
 use crate::{
-    PersonalPart, ReadModel, Recorded, Until, api_keys, clients, compare, events,
+    PersonalPart, ReadModel, Reader, Recorded, Until, api_keys, clients, compare, events,
     for_each_projection, grants, logins, operators, providers, proxies, rebuild,
 };
 use clients::Clients;
@@ -223,6 +224,38 @@ proptest! {
         rebuilt.place().expect("the test's own");
         prop_assert_eq!(compare(&followed, &path).expect("the test's own"), None);
         prop_assert_eq!(schema(&followed), schema(&path));
+    }
+
+    /// It shows the past until it follows the log, and then is as if it always had.
+    #[test]
+    fn a_read_model_of_the_past_can_go_on(
+        steps in prop::collection::vec(any::<Step>(), 2..20),
+        end in any::<prop::sample::Index>(),
+    ) {
+        let log = log(&steps);
+        let last = end.index(log.len());
+        let folder = tempfile::tempdir().expect("the test's own");
+        let path = |name: &str| folder.path().join(name);
+        let as_of = |path: &Path| Reader::open(path).and_then(|model| model.as_of()).expect("the test's own");
+        follow(&path("followed.db"), &log[..=last], 3);
+        for (name, until, expected) in [
+            ("position.db", Until::Position(last as u64), Some(log[last].at())),
+            ("time.db", Until::Time(Timestamp::UNIX_EPOCH), Some(Timestamp::UNIX_EPOCH)),
+            ("beyond.db", Until::Position(log.len() as u64), None),
+            ("end.db", Until::End, None),
+        ] {
+            let source = [Ok::<_, Infallible>(log.clone())].into_iter();
+            let rebuilt = rebuild(&path(name), source, until, |_| {}).expect("the test's own");
+            rebuilt.place().expect("the test's own");
+            prop_assert_eq!(as_of(&path(name)), expected, "{}", name);
+        }
+        let past = path("position.db");
+        prop_assert_eq!(compare(&past, &path("followed.db")).expect("the test's own"), None);
+        let mut model = ReadModel::open(&past).expect("the test's own");
+        model.fold(&log[last + 1..]).expect("the test's own");
+        drop(model);
+        prop_assert_eq!(as_of(&past), None);
+        prop_assert_eq!(compare(&past, &path("end.db")).expect("the test's own"), None);
     }
 
     /// In closed segments by their postings, in the open one by walking: what is found is what a

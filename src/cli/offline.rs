@@ -86,7 +86,9 @@ impl Store {
     /// # Errors
     /// The path or a filter is not known; the store fails.
     pub async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
-        let now = clock::now();
+        // Of a read model of the past everything is told as it was then.
+        let as_of = self.reader.as_of().map_err(unreadable)?;
+        let now = as_of.unwrap_or_else(clock::now);
         let pairs = || query.iter().map(|(name, value)| (*name, value.as_str()));
         let segments: Vec<&str> = path.trim_start_matches("/api/v1/").split('/').collect();
         match segments[..] {

@@ -32,7 +32,8 @@ pub struct StoreArgs {
     /// password is taken from PGPASSWORD, the store's key from GRANTLOG_KEYS__MASTER_KEY
     #[arg(long, value_name = "URL")]
     database: Option<String>,
-    /// Read this read model (see `grantlog replay --into`) instead of the store's own
+    /// Read this read model instead of the store's own. One that `grantlog replay --until` made tells
+    /// everything as it was then
     #[arg(long, value_name = "FILE")]
     read_model: Option<PathBuf>,
 }

@@ -195,8 +195,16 @@ fn until(text: &str) -> Result<Until, Failure> {
     if let Ok(position) = text.parse() {
         return Ok(Until::Position(position));
     }
-    projections::time::until(text, clock::now())
-        .map(Until::Time)
+    let now = clock::now();
+    projections::time::until(text, now)
+        // Nobody knows yet what will be live then.
+        .map(|at| {
+            if at > now {
+                Until::End
+            } else {
+                Until::Time(at)
+            }
+        })
         .ok_or_else(|| Failure::Usage(format!("--until {text}: expected a time or a position")))
 }
 

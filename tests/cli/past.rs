@@ -1,15 +1,16 @@
 //! Read models of the past, beside a log that has gone on: everything is told as it was then.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::Server;
 
 use super::rig::Rig;
-use super::Run;
+use super::{Ended, Run};
 
-/// A stopped server in which a person has logged in, and the grant was revoked.
+/// A stopped server in which a person has logged in twice, and the first grant was revoked.
 struct Past {
     rig: Rig,
     revoked: String,
+    other: String,
     /// Where the last entry before the revocation stands, and when it was recorded.
     last: (u64, String),
 }
@@ -28,7 +29,7 @@ async fn revoke(server: &Server, grant: &str) {
 
 async fn past() -> Past {
     let mut rig = Rig::start().await;
-    let revoked = grant(&rig).await;
+    let (revoked, other) = (grant(&rig).await, grant(&rig).await);
     let events = rig.server.events("type=grant.*").await;
     let last = events.last().expect("an event");
     let at = last["recorded_at"].as_str().expect("a time").to_owned();
@@ -38,6 +39,7 @@ async fn past() -> Past {
     Past {
         rig,
         revoked,
+        other,
         last,
     }
 }
@@ -75,4 +77,50 @@ async fn a_story_ends_where_the_read_model_does() {
     past.replay("0", "before.db");
     let unknown = [&story[..], &["--read-model", "before.db"]].concat();
     past.run(&unknown).end().fails(3, "there is no grant");
+}
+
+/// A year later every grant has ended by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_live_then_is_told_as_live() {
+    let past = past().await;
+    let (position, at) = &past.last;
+    past.replay(&position.to_string(), "position.db");
+    past.replay(at, "time.db");
+    past.replay("1000000", "end.db");
+    past.replay("2999-01-01", "future.db");
+    let later = |arguments: &[&str]| -> Ended {
+        let run = past.run(arguments).with("LD_PRELOAD", &support::faketime());
+        run.with("FAKETIME", "+400d").end()
+    };
+    let live = |grant: &str, source: &[&str]| -> Value {
+        let show = later(&[&["grant", "show", grant, "--json"], source].concat());
+        let shown: Value = serde_json::from_str(show.prints()).expect("JSON");
+        assert_eq!(shown["live"] == json!(false), shown["ended_at"].is_string());
+        shown["live"].clone()
+    };
+    for model in ["position.db", "time.db"] {
+        for source in [
+            &["--read-model", model][..],
+            &["--data", "data", "--read-model", model],
+        ] {
+            assert_eq!(live(&past.revoked, source), true, "{source:?}");
+            let lists = [
+                &["grant", "list", "--live", "true"][..],
+                &["logins", "--since", "-1h"],
+            ];
+            for list in lists {
+                let listed = later(&[list, source].concat());
+                assert_eq!(listed.prints().lines().count(), 2, "{list:?} {source:?}");
+            }
+        }
+    }
+    for source in [
+        &["--data", "data"][..],
+        &["--read-model", "end.db"],
+        &["--read-model", "future.db"],
+    ] {
+        assert_eq!(live(&past.other, source), false, "{source:?}");
+    }
+    let check = past.run(&["replay", "--check", "--data", "data"]).end();
+    assert!(check.prints().contains("0 differences"));
 }

@@ -32,7 +32,7 @@ pub use answer::Answer;
 pub use balancer::Balancer;
 pub use browser::{ALICE, Browser, Person};
 pub use hostile::{HOSTILE, is_inert};
-pub use nodes::{Nodes, moved};
+pub use nodes::{Nodes, faketime, moved};
 pub use oauth::{Client, Params, Pkce, Proxy, Tokens, confidential_client, public_client};
 pub use page::{Form, Page};
 pub use server::{Server, Setup};

@@ -131,8 +131,9 @@ impl Setup {
     }
 }
 
-/// The library that shifts a program's clock; Debian's folder is named after the machine's kind.
-fn faketime() -> String {
+/// The library that shifts a program's clock by `FAKETIME`; Debian's folder is named after the machine's kind.
+#[must_use]
+pub fn faketime() -> String {
     let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     let folders = folders.map(|folder| folder.path());
     let folders = folders.chain(["/usr/lib", "/usr/lib64"].map(PathBuf::from));
