@@ -23,11 +23,12 @@ pub struct Report {
 /// Builds read models from the log.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// Stop at this time or position; needs --into
+    /// Stop at this time or position; needs --into, and so does not go with --check
     #[arg(
         long,
         value_name = "TIME|POSITION",
         requires = "into",
+        conflicts_with = "check",
         allow_hyphen_values = true
     )]
     pub until: Option<String>,

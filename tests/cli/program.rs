@@ -121,6 +121,7 @@ fn what_is_not_understood_ends_with_2() {
         &["logins", "--outcome", "perhaps"],
         &["grant", "show", "../proxies"],
         &["replay", "--until", "5"],
+        &["replay", "--until", "5", "--check"],
         &["state", "at", "5", "weather:today"],
         &["logins", "--url", "http://auth.example.com"],
         &["logins", "--database", "postgres://u:hunter2@db/g"],
