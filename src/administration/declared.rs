@@ -9,7 +9,7 @@ use super::provider::add_provider_as;
 use super::proxy::add_proxy_as;
 use super::{Refused, change_provider, change_proxy, private_terms};
 use crate::app::{App, Context};
-use crate::config::{Config, DeclaredProvider, DeclaredProxy, ProviderRef};
+use crate::config::{Config, DeclaredProvider, DeclaredProxy, ProviderRef, unknown_provider};
 use crate::http::Shared;
 use crate::server::StartError;
 
@@ -31,7 +31,8 @@ pub async fn declare(
             .map_err(|refused| not_started("provider", name, refused))?;
     }
     for declared in &config.proxies {
-        proxy(app, declared, context)
+        let provider_id = provider_of(app, declared)?;
+        proxy(app, declared, provider_id, context)
             .await
             .map_err(|refused| not_started("proxy", &declared.name, refused))?;
     }
@@ -75,13 +76,29 @@ async fn provider(
     }
 }
 
-async fn proxy(app: &App, declared: &DeclaredProxy, context: &Context) -> Result<(), Refused> {
-    let provider_id = match &declared.provider {
-        ProviderRef::Id(id) => *id,
-        ProviderRef::Name(name) => {
-            provider_named(app, name).ok_or(domain::proxy::Rule::UnknownProvider)?
-        }
+/// The number of the provider that a proxy names.
+fn provider_of(app: &App, declared: &DeclaredProxy) -> Result<ProviderId, StartError> {
+    let name = match &declared.provider {
+        ProviderRef::Id(id) => return Ok(*id),
+        ProviderRef::Name(name) => name,
     };
+    provider_named(app, name).ok_or_else(|| {
+        let known = app.directory.providers().into_iter();
+        let known = known.map(|(_, provider)| provider.settings.name.clone());
+        StartError::Declared {
+            kind: "proxy",
+            name: declared.name.clone(),
+            reason: unknown_provider(name, known),
+        }
+    })
+}
+
+async fn proxy(
+    app: &App,
+    declared: &DeclaredProxy,
+    provider_id: ProviderId,
+    context: &Context,
+) -> Result<(), Refused> {
     let config = &declared.config;
     let private = private_terms(config);
     loop {

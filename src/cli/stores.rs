@@ -4,6 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
+use domain::entry::Entry;
+use domain::event::Event;
+use domain::provider;
 use projections::{ReadModelError, Recorded, Until};
 use serde_json::{Value, json};
 
@@ -14,7 +17,7 @@ use super::store::{ReplayArgs, Report};
 use crate::app::{self, Unreadable, Why};
 use crate::clock;
 use crate::config::Config;
-use crate::log::{self, Log, OpenError};
+use crate::log::{self, Log, OpenError, StoredEntry};
 use crate::migrations::Unfit;
 use crate::server::{self, Broken, READ_MODEL_FILE, StartError};
 use crate::vault::{self, Vault, VaultError};
@@ -271,6 +274,29 @@ pub fn verify(config: &Config) -> Result<Verified, Failure> {
         },
         Err(error @ (Broken::Unreadable(_) | Broken::Vault(_))) => return Err(unavailable(&error)),
     })
+}
+
+/// The name of each provider that the store has, by number, from 1 on; none where one was removed. Empty where the store
+/// cannot be read, which [`look_at`] tells.
+pub fn provider_names(config: &Config) -> Vec<Option<String>> {
+    let Ok((log, _)) = server::open_read_only(config) else {
+        return Vec::new();
+    };
+    // Numbers are given out without gaps.
+    let streams = (1_u32..).map_while(|number| {
+        let entries = log.read_stream_blocking(&format!("provider-{number}"));
+        entries.ok().filter(|entries| !entries.is_empty())
+    });
+    let name = |entries: Vec<StoredEntry>| {
+        let last = Entry::decode(&entries.last()?.entry).ok()?;
+        match last.event {
+            Event::Provider(provider::Event::Added(now) | provider::Event::Changed(now)) => {
+                Some(now.settings.name)
+            }
+            _ => None,
+        }
+    };
+    streams.map(name).collect()
 }
 
 /// Opens the stores read-only and tells how they are: what was found, or what is wrong and the

@@ -48,6 +48,7 @@ pub use ops::Ops;
 pub use provider::{DeclaredProvider, MEMBERS as PROVIDER_MEMBERS};
 pub use proxy::{
     CONFIG_MEMBERS as PROXY_CONFIG_MEMBERS, DeclaredProxy, MEMBERS as PROXY_MEMBERS, ProviderRef,
+    unknown_provider,
 };
 pub use proxy_config::{Mode, ProxyConfig};
 pub use public_url::{PublicUrl, is_loopback};

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::ConfigError;
 use super::error::Problem;
-use super::key::Key;
+use super::key::{Key, nearest};
 use super::layers::{Declared, Layers};
 use super::list::List;
 use super::proxy_config::ProxyConfig;
@@ -34,6 +34,14 @@ pub enum ProviderRef {
     Name(String),
     /// The one with this number.
     Id(ProviderId),
+}
+
+/// What is said of a proxy whose provider has none of the known names.
+#[must_use]
+pub fn unknown_provider(name: &str, known: impl IntoIterator<Item = String>) -> String {
+    let nearest = nearest(name, known);
+    let hint = nearest.map_or_else(String::new, |name| format!(", did you mean \"{name}\"?"));
+    format!("unknown provider \"{name}\"{hint}")
 }
 
 const SECONDS: &str = "a number of seconds";

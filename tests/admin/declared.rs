@@ -66,9 +66,10 @@ async fn what_is_declared_is_applied_once_and_again_only_where_it_differs() {
 
 #[tokio::test]
 async fn a_declaration_that_breaks_a_rule_stops_the_start() {
-    let broken = DECLARED.replace("provider = \"idp\"", "provider = \"nobody\"");
+    let broken = DECLARED.replace("provider = \"idp\"", "provider = \"ipd\"");
     let output = Server::setup().config(&broken).refused().await;
-    assert!(!output.status.success());
+    assert_eq!(output.status.code(), Some(8));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("files"), "{said}");
+    let reason = "[[proxy]] files: unknown provider \"ipd\", did you mean \"idp\"?";
+    assert!(said.contains(reason), "{said}");
 }

@@ -1,7 +1,10 @@
 //! Configuration and the first steps.
 
+use std::collections::HashMap;
 use std::fs;
+use std::path::Path;
 
+use super::rig::Rig;
 use super::{Run, folder};
 
 #[test]
@@ -150,4 +153,58 @@ fn doctor_prints_a_line_a_check_with_its_fix() {
         let cells: Vec<_> = line.split('\t').collect();
         assert!(cells[0] == "ok" || !cells[3].is_empty(), "no fix: {line}");
     }
+}
+
+/// What `doctor` finds in a folder, by check: its status and what it found.
+fn examined(folder: &Path) -> HashMap<String, (String, String)> {
+    let ended = Run::new(&["doctor"]).inside(folder).end();
+    let lines = ended.stdout.lines().map(|line| {
+        let cells: Vec<_> = line.split('\t').map(str::to_owned).collect();
+        (cells[1].clone(), (cells[0].clone(), cells[2].clone()))
+    });
+    lines.collect()
+}
+
+/// Declared, or in the store: what `serve` would take passes, and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_knows_the_providers_that_serve_would() {
+    let mut rig = Rig::start().await;
+    rig.server.stop().await;
+    let folder = rig.server.folder();
+    let declare = |provider: &str| {
+        let text = format!(
+            "[store]\ndata_dir = 'data'\n[ops]\nlisten = '127.0.0.1:0'\n\
+             [[provider]]\nname = 'company'\ntype = 'oidc'\nissuer = 'http://127.0.0.1:9'\nclient_id = 'us'\nclient_secret = 'hush'\n\
+             [[proxy]]\nname = 'docs'\nupstream_url = 'http://127.0.0.1:9/mcp'\n{provider}\n"
+        );
+        fs::write(folder.join("grantlog.toml"), text).expect("written");
+    };
+    let by_number = |number: u32| format!("config = {{ oauth_proxy_provider_id = {number} }}");
+    for (provider, found) in [
+        ("provider = 'company'".to_owned(), None),
+        ("provider = 'fake'".to_owned(), None),
+        (by_number(1), None),
+        (by_number(2), None),
+        (by_number(3), Some("there is no provider 3")),
+        (
+            "provider = 'compny'".to_owned(),
+            Some("unknown provider \"compny\", did you mean \"company\"?"),
+        ),
+        (
+            "provider = 'okta'".to_owned(),
+            Some("unknown provider \"okta\""),
+        ),
+    ] {
+        declare(&provider);
+        let expected = found.map(|found| ("failed".to_owned(), found.to_owned()));
+        let checks = examined(folder);
+        assert_eq!(
+            checks.get("provider of docs"),
+            expected.as_ref(),
+            "{provider}"
+        );
+    }
+    fs::remove_dir_all(folder.join("data")).expect("removed");
+    declare("provider = 'fake'");
+    assert!(examined(folder).contains_key("provider of docs"));
 }

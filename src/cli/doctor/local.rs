@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::super::stores;
 use super::Check;
-use crate::config::{Config, PublicUrl, is_loopback};
+use crate::config::{Config, ProviderRef, PublicUrl, is_loopback, unknown_provider};
 
 pub(super) async fn checks(config: &Config) -> Vec<Check> {
     let mut checks = vec![data_folder(&config.store.data_dir), master_key(config)];
@@ -27,7 +27,38 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
             "declare them, or add them with `grantlog provider add` and `grantlog proxy add`",
         ));
     }
+    checks.extend(unknown_providers(config, stores::provider_names(config)));
     checks
+}
+
+/// Proxies whose provider is neither declared nor in the store, where `known` are by number.
+fn unknown_providers(config: &Config, mut known: Vec<Option<String>>) -> Vec<Check> {
+    for declared in &config.providers {
+        // A new one gets the next number.
+        let name = Some(declared.settings.name.clone());
+        if !known.contains(&name) {
+            known.push(name);
+        }
+    }
+    let names = || known.iter().flatten().cloned();
+    let found = config.proxies.iter().filter_map(|proxy| {
+        let found = match &proxy.provider {
+            ProviderRef::Name(name) => {
+                let is_known = names().any(|known| known == *name);
+                (!is_known).then(|| unknown_provider(name, names()))
+            }
+            ProviderRef::Id(id) => {
+                let index = usize::try_from(id.0).ok()?.checked_sub(1)?;
+                let is_known = known.get(index).is_some_and(Option::is_some);
+                (!is_known).then(|| format!("there is no provider {id}"))
+            }
+        };
+        Some((&proxy.name, found?))
+    });
+    let fix = "declare it as [[provider]], or name one of `grantlog provider list`";
+    found
+        .map(|(name, found)| Check::failed(format!("provider of {name}"), found, fix))
+        .collect()
 }
 
 fn data_folder(folder: &Path) -> Check {
