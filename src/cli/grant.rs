@@ -154,7 +154,11 @@ pub async fn run(
             let body = json!({"grant": grant, "reason": reason, "dry_run": dry_run});
             let path = "/api/v1/revocations";
             let revoked = server.send(Method::POST, path, &[], Some(&body)).await?;
-            Ok(output.document(&revoked)?)
+            output.document(&revoked)?;
+            if revoked["counts"]["grants"] == 0 {
+                note("the grant had ended already");
+            }
+            Ok(())
         }
     }
 }

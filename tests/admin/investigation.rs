@@ -262,19 +262,17 @@ async fn containment_ends_what_it_names() {
 
     let responder = rig.operator("responder").await;
     let document = json!({"grant": one.grant, "reason": "stolen laptop"});
-    for _ in 0..2 {
-        let done = send(
-            server,
-            &responder,
-            Method::POST,
-            revocations,
-            Some(&document),
-        )
-        .await;
-        assert_eq!(rows_of(&done.expect(200).json()), [one.grant.as_str()]);
-    }
+    let done = send(
+        server,
+        &responder,
+        Method::POST,
+        revocations,
+        Some(&document),
+    )
+    .await;
+    assert_eq!(rows_of(&done.expect(200).json()), [one.grant.as_str()]);
     let revoked = server.events("type=grant.revoked").await;
-    assert_eq!(revoked.len(), 1, "once is enough");
+    assert_eq!(revoked.len(), 1);
     assert_eq!(revoked[0]["data"]["note"], "stolen laptop");
     let grant = server
         .get(&format!("/api/v1/grants/{}", one.grant))
@@ -296,6 +294,26 @@ async fn containment_ends_what_it_names() {
         .refresh(&other.tokens.refresh)
         .await
         .expect_error(400, "invalid_grant");
+}
+
+/// Nothing ends twice, and nothing is said to.
+#[tokio::test]
+async fn what_has_ended_is_not_ended_again() {
+    let rig = Rig::start().await;
+    let (server, grant) = (&rig.server, rig.log_in().await.grant);
+    let revocations = "/api/v1/revocations";
+    let document = json!({"grant": grant, "reason": "stolen laptop"});
+    let plan = json!({"grant": grant, "reason": "stolen laptop", "dry_run": true});
+    for (document, count) in [(&plan, 1), (&document, 1), (&document, 0), (&plan, 0)] {
+        let done = server.post(revocations, document).await.expect(200).json();
+        assert_eq!(rows_of(&done), vec![grant.clone(); count], "{document}");
+        assert_eq!(done["counts"]["grants"], count);
+    }
+    assert_eq!(server.events("type=grant.revoked").await.len(), 1);
+    let command = ["grant", "revoke", &grant, "--yes"];
+    let said = server.command(&command).await;
+    assert_eq!(said.status.code(), Some(0));
+    assert_eq!(said.stderr, b"the grant had ended already\n");
 }
 
 fn rows_of(revocation: &Value) -> Vec<String> {

@@ -102,7 +102,7 @@ fn seed(members: &Map<String, Value>) -> Result<Seed, Problem> {
     }
 }
 
-/// The grants that are meant. A single one may have ended already, but must have been given.
+/// The grants that are meant and have not ended. A single one must have been given, and needs no read model.
 async fn grants(
     admin: &Admin,
     operator: &Authenticated,
@@ -111,8 +111,11 @@ async fn grants(
     match seed {
         Seed::Grant(id) => {
             let state = admin.shared.app.fresh::<Grant>(id).await?;
-            let known = state.authorization().map(|_| vec![id]);
-            Ok(known.ok_or(domain::grant::Rule::UnknownGrant)?)
+            if state.authorization().is_none() {
+                return Err(domain::grant::Rule::UnknownGrant.into());
+            }
+            let is_live = state.is_live(operator.context.now);
+            Ok(is_live.then_some(id).into_iter().collect())
         }
         Seed::Of(of) => {
             admin.shared.app.read_model_is_current().await?;
