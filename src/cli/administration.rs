@@ -58,7 +58,8 @@ enum CollectionCommand {
 
 #[derive(Debug, Args)]
 struct Members {
-    /// Such as name=docs
+    /// Such as name=docs. Items of a list have commas between, as in
+    /// oauth_proxy_allowed_redirects=cursor://*,http://localhost:*; scopes have spaces
     #[arg(value_name = "NAME=VALUE", value_parser = member::parse)]
     members: Vec<Member>,
     /// A file with the client secret of a provider, or with the upstream headers of a proxy as a

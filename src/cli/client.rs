@@ -44,7 +44,8 @@ enum ClientCommand {
         /// The proxy it is for
         #[arg(long, value_name = "N")]
         proxy: u32,
-        /// Client metadata (RFC 7591), such as `redirect_uris=https://app.example.com/callback`
+        /// Client metadata (RFC 7591), such as `redirect_uris=https://app.example.com/callback`; items of
+        /// a list have commas between
         #[arg(value_name = "NAME=VALUE", value_parser = member::parse, required = true)]
         members: Vec<Member>,
     },
@@ -121,7 +122,15 @@ pub async fn run(
     let source = Source::server_of(&args.server, environment)?;
     match args.command {
         ClientCommand::List { list } => {
-            list::print(&source, output, COLUMNS, CLIENTS, &list.query(), list.limit).await
+            list::print(
+                &source,
+                output,
+                COLUMNS,
+                CLIENTS,
+                &list.query(),
+                list.limit.get(),
+            )
+            .await
         }
         ClientCommand::Show { client } => {
             let client = source.get(&format!("{CLIENTS}/{client}"), &[]).await?;

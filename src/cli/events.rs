@@ -176,7 +176,7 @@ pub async fn run(
             let source = open(store)?;
             let mut filters = filter.query();
             filters.extend(list.query());
-            list::print(&source, output, COLUMNS, EVENTS, &filters, list.limit).await
+            list::print(&source, output, COLUMNS, EVENTS, &filters, list.limit.get()).await
         }
         EventsCommand::Get { position, store } => {
             let path = format!("{EVENTS}/{position}");

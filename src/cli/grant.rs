@@ -120,7 +120,7 @@ pub async fn run(
                 ("live", live.map(|live| live.to_string())),
             ]);
             filters.extend(list.query());
-            list::print(&open(store)?, output, COLUMNS, GRANTS, &filters, list.limit).await
+            list::print(&open(store)?, output, COLUMNS, GRANTS, &filters, list.limit.get()).await
         }
         GrantCommand::Show { grant, store } => {
             let grant = open(store)?.get(&format!("{GRANTS}/{grant}"), &[]).await?;

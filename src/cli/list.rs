@@ -1,5 +1,7 @@
 //! Lists of the API, page by page.
 
+use std::num::NonZeroUsize;
+
 use clap::Args;
 use serde_json::Value;
 
@@ -15,8 +17,8 @@ const PAGE_MAX: usize = 1000;
 #[command(next_help_heading = "List")]
 pub struct ListArgs {
     /// Print at most so many rows
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub limit: usize,
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub limit: NonZeroUsize,
     /// `desc` (newest first) or `asc`
     #[arg(long, value_name = "ORDER", value_parser = ["asc", "desc"])]
     sort: Option<String>,
@@ -66,7 +68,7 @@ pub async fn fetch(
     loop {
         let wanted = (limit - rows.len()).min(PAGE_MAX);
         let mut asked = query.clone();
-        asked.push(("limit", wanted.max(1).to_string()));
+        asked.push(("limit", wanted.to_string()));
         let mut page = source.get(path, &asked).await?;
         let Value::Array(mut data) = page["data"].take() else {
             return Err(Failure::Error("expected a list".to_owned()));

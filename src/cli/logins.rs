@@ -84,6 +84,6 @@ pub async fn run(
         ("until", args.until),
     ]);
     filters.extend(args.list.query());
-    let limit = args.list.limit;
+    let limit = args.list.limit.get();
     list::print(&source, output, COLUMNS, "/api/v1/logins", &filters, limit).await
 }

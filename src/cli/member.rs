@@ -54,6 +54,11 @@ pub fn document(members: Vec<Member>, known: &[&[Key]]) -> Result<Map<String, Va
                 "`{name}` is a secret: expected it in a file (--secret-file), in the environment or on standard input, never as an argument"
             )));
         }
+        if LISTS.contains(&key.name) && value.starts_with('[') {
+            let reason =
+                format!("`{name}`: expected items with commas between, as in a,b, not JSON");
+            return Err(Failure::Usage(reason));
+        }
         let target = if name.starts_with("oauth_proxy_") {
             &mut config
         } else {
@@ -72,15 +77,17 @@ pub fn document(members: Vec<Member>, known: &[&[Key]]) -> Result<Map<String, Va
     Ok(document)
 }
 
+/// Members with several items.
+const LISTS: [&str; 6] = [
+    "oauth_proxy_allowed_redirects",
+    "oauth_proxy_allowed_subjects",
+    "contacts",
+    "redirect_uris",
+    "grant_types",
+    "response_types",
+];
+
 fn value_of(name: &str, text: &str) -> Value {
-    const LISTS: [&str; 6] = [
-        "oauth_proxy_allowed_redirects",
-        "oauth_proxy_allowed_subjects",
-        "contacts",
-        "redirect_uris",
-        "grant_types",
-        "response_types",
-    ];
     if text.is_empty() {
         return Value::Null;
     }
@@ -195,8 +202,13 @@ mod tests {
             ),
             (&["name=a", "name=b"], "`name` is given twice"),
             (&["client_secret=hunter2"], "`client_secret` is a secret: "),
+            (
+                &["oauth_proxy_allowed_redirects=[\"cursor://*\"]"],
+                "`oauth_proxy_allowed_redirects`: expected items with commas between",
+            ),
         ] {
-            let refused = read(members, &[PROVIDER_MEMBERS]).expect_err("refused");
+            let refused =
+                read(members, &[PROVIDER_MEMBERS, PROXY_CONFIG_MEMBERS]).expect_err("refused");
             assert!(refused.starts_with(expected), "{refused}");
             assert!(!refused.contains("hunter2"));
         }

@@ -89,6 +89,15 @@ fn a_store_is_offered_where_it_can_be_read() {
 }
 
 #[test]
+fn help_says_how_lists_are_written() {
+    for command in [["proxy", "add"], ["proxy", "set"], ["client", "add"]] {
+        let ended = Run::new(&[command[0], command[1], "--help"]).end();
+        let help: Vec<_> = ended.prints().split_whitespace().collect();
+        assert!(help.join(" ").contains("list have commas"), "{command:?}");
+    }
+}
+
+#[test]
 fn the_version_is_a_line_or_a_document() {
     let version = env!("CARGO_PKG_VERSION");
     let line = Run::new(&["version"]).end();
@@ -120,6 +129,7 @@ fn what_is_not_understood_ends_with_2() {
         &["logins", "--json", "--jsonl"],
         &["logins", "--outcome", "perhaps"],
         &["grant", "show", "../proxies"],
+        &["logins", "--limit", "0"],
         &["replay", "--until", "5"],
         &["replay", "--until", "5", "--check"],
         &["state", "at", "5", "weather:today"],
