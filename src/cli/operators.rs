@@ -141,7 +141,7 @@ enum ApiKeyCommand {
         /// The proxy that admits it
         #[arg(long, value_name = "N")]
         proxy: u32,
-        /// What it may do there, space-separated
+        /// What it may do there: scopes of the proxy, space-separated
         #[arg(long)]
         scopes: Option<String>,
         /// When it ends (RFC 3339)

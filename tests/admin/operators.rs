@@ -147,6 +147,10 @@ async fn an_api_key_is_issued_for_a_proxy_and_ended() {
         (json!({"name": "s", "proxy_id": 9}), "proxy_id"),
         (json!({"name": "s", "proxy_id": "1"}), "proxy_id"),
         (
+            json!({"name": "s", "proxy_id": 1, "scopes": "read bogus"}),
+            "scopes",
+        ),
+        (
             json!({"name": "s", "proxy_id": 1, "expires_at": "2001-01-01T00:00:00Z"}),
             "expires_at",
         ),

@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use domain::Timestamp;
 use domain::api_key::{ApiKey, Command, Issued, Revoked, Rule};
 use domain::id::{ApiKeyId, ProxyId};
-use domain::proxy::Proxy;
+use domain::provider::Provider;
+use domain::proxy::{Proxy, Settings};
 use domain::scope::Scope;
 use serde::Serialize;
 
@@ -85,16 +86,20 @@ pub async fn issue(
     let scopes: Option<Scope> = member(&members, "scopes", "space-separated scopes")?;
     let expires_at: Option<Timestamp> = member(&members, "expires_at", "an RFC 3339 time")?;
     let app = &admin.shared.app;
-    if app.fresh::<Proxy>(proxy_id).await?.configured().is_none() {
+    let proxy = app.fresh::<Proxy>(proxy_id).await?;
+    let Some(proxy) = proxy.configured() else {
         let detail = "proxy_id: expected the number of a proxy".to_owned();
         return Err(invalid("proxy_id", detail));
-    }
+    };
+    let scopes = scopes.unwrap_or_default();
+    let provider = app.fresh::<Provider>(proxy.settings.provider_id).await?;
+    expect_known(&scopes, &proxy.settings, &provider)?;
     let id = ApiKeyId(clock::event_id().0);
     let key = secret::ApiKey::generate(id);
     let issued = Issued {
         name,
         proxy_id,
-        scopes: scopes.unwrap_or_default(),
+        scopes,
         expires_at,
         key: key.hash(),
         by: operator.id,
@@ -111,6 +116,23 @@ pub async fn issue(
         key: key.expose().to_owned(),
     };
     Ok((StatusCode::CREATED, Json(new)).into_response())
+}
+
+/// What the proxy neither gives nor asks for would be good for nothing.
+fn expect_known(scopes: &Scope, proxy: &Settings, provider: &Provider) -> Result<(), Problem> {
+    let none = Scope::default();
+    let of_provider = provider.configured().map(|known| &known.settings.scopes);
+    let known = proxy.scopes(of_provider.unwrap_or(&none));
+    let is_known = |token: &str| {
+        let mut all = known.tokens().chain(proxy.required_scopes.tokens());
+        all.any(|known| known == token)
+    };
+    let unknown = scopes.clone().retain(|token| !is_known(token));
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let detail = format!("scopes: expected scopes of the proxy ({known}), found {unknown}");
+    Err(invalid("scopes", detail))
 }
 
 /// Ends a key at once.
