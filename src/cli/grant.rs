@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Environment;
 use super::exit::Failure;
@@ -90,8 +90,21 @@ const STORY: &[Column] = &[
     ("AT", "/at"),
     ("POSITION", "/position"),
     ("TYPE", "/type"),
+    ("IP", "/source/ip"),
     ("EXPLAIN", "/explain"),
 ];
+
+/// What a story comes to; that of a login that failed is told, too.
+fn outcome(story: &Value) -> &'static str {
+    let mut items = story["items"].as_array().into_iter().flatten();
+    if !items.any(|item| item["type"] == "grant.login_succeeded") {
+        "no grant came of it"
+    } else if story["live"] == true {
+        "the grant is live"
+    } else {
+        "the grant has ended"
+    }
+}
 
 /// Prints or ends grants.
 ///
@@ -120,7 +133,15 @@ pub async fn run(
                 ("live", live.map(|live| live.to_string())),
             ]);
             filters.extend(list.query());
-            list::print(&open(store)?, output, COLUMNS, GRANTS, &filters, list.limit.get()).await
+            list::print(
+                &open(store)?,
+                output,
+                COLUMNS,
+                GRANTS,
+                &filters,
+                list.limit.get(),
+            )
+            .await
         }
         GrantCommand::Show { grant, store } => {
             let grant = open(store)?.get(&format!("{GRANTS}/{grant}"), &[]).await?;
@@ -131,14 +152,8 @@ pub async fn run(
                 .get(&format!("{GRANTS}/{grant}/timeline"), &[])
                 .await?;
             output.list(STORY, &story, "items")?;
-            if output.format() == Format::Plain
-                && let Some(live) = story["live"].as_bool()
-            {
-                note(if live {
-                    "the grant is live"
-                } else {
-                    "the grant has ended"
-                });
+            if output.format() == Format::Plain {
+                note(outcome(&story));
             }
             Ok(())
         }

@@ -14,6 +14,7 @@ mod program;
 mod rig;
 mod server;
 mod setup;
+mod stories;
 mod upgrading;
 
 use std::fs;
