@@ -72,7 +72,7 @@ pub enum ExportFormat {
 /// Filters of the record.
 #[derive(Clone, Debug, Args)]
 pub struct FilterArgs {
-    /// Only this type; `grant.*` is all that begin so
+    /// Only this type, or these, separated by commas; `grant.*` is all that begin so
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
     /// Only this stream, such as grant-…
@@ -109,7 +109,11 @@ pub struct FilterArgs {
 
 impl FilterArgs {
     fn query(self) -> Vec<(&'static str, String)> {
-        if let Some(reason) = self.kind.as_deref().and_then(unknown_type) {
+        let kinds = self.kind.as_deref().into_iter();
+        for reason in kinds
+            .flat_map(|kinds| kinds.split(','))
+            .filter_map(unknown_type)
+        {
             note(&reason);
         }
         query([
@@ -154,6 +158,10 @@ const COLUMNS: &[Column] = &[
     ("EXPLAIN", "/explain"),
 ];
 
+/// A refused request may be a number in another event.
+const COUNTED: &str = "nothing is recorded of this request by itself: refused requests of one cause are counted together per \
+    minute, and only the first is recorded by itself (`grantlog events list --type request.refused`)";
+
 const EVENTS: &str = "/api/v1/events";
 
 /// Prints events.
@@ -174,9 +182,15 @@ pub async fn run(
             store,
         } => {
             let source = open(store)?;
+            let of_request = filter.request.is_some();
             let mut filters = filter.query();
             filters.extend(list.query());
-            list::print(&source, output, COLUMNS, EVENTS, &filters, list.limit.get()).await
+            let page = list::fetch(&source, EVENTS, &filters, list.limit.get()).await?;
+            output.list(COLUMNS, &page, "data")?;
+            if of_request && page["data"].as_array().is_some_and(Vec::is_empty) {
+                note(COUNTED);
+            }
+            Ok(())
         }
         EventsCommand::Get { position, store } => {
             let path = format!("{EVENTS}/{position}");

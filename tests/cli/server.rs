@@ -140,6 +140,8 @@ fn a_type_that_no_event_has_is_told() {
         ),
         ("grunt.*", Some("the type `grunt.*`")),
         ("foo", Some("the type `foo` (see `grantlog events types`)")),
+        ("operator.*,api_key.*", None),
+        ("operator.*,foo", Some("the type `foo`")),
     ] {
         let arguments = ["events", "list", "--json", "--type", kind];
         let (ended, asked) = against_server(&arguments, Some(TOKEN));

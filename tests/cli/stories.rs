@@ -43,3 +43,16 @@ async fn of_a_failed_login_no_grant_came() {
         .await
         .fails(3, "unknown_grant");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_was_only_counted_is_told() {
+    let rig = Rig::start().await;
+    let request = "01a20849-8d6d-7daa-be5f-14e7a9205700";
+    let none = said(&rig, &["events", "list", "--request", request]).await;
+    assert_eq!((none.code, none.stdout.as_str()), (Some(0), ""));
+    assert!(none.stderr.contains("counted together"), "{none:?}");
+    let events = rig.server.events("type=proxy.added").await;
+    let request = events[0]["request_id"].as_str().expect("a request");
+    let found = said(&rig, &["events", "list", "--request", request]).await;
+    assert!(found.prints().contains("proxy.added"));
+}
