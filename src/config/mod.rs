@@ -30,6 +30,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -85,6 +86,8 @@ pub struct Config {
     pub providers: Vec<DeclaredProvider>,
     /// `[[proxy]]`: declared proxies, in the order of the file.
     pub proxies: Vec<DeclaredProxy>,
+    /// The files that secrets were read from.
+    pub secret_files: Vec<PathBuf>,
 }
 
 /// What a configuration is made from.
@@ -121,7 +124,15 @@ impl Config {
     /// The file is not TOML; a key or variable is unknown; a value is missing, given twice, not
     /// of its kind, or a secret too weak.
     pub fn resolve(sources: Sources<'_>) -> Result<Self, ConfigError> {
-        let layers = Layers::new(sources)?;
+        let secret_files = RefCell::new(Vec::new());
+        let read = |path: &Path| {
+            secret_files.borrow_mut().push(path.to_owned());
+            (sources.read)(path)
+        };
+        let layers = Layers::new(Sources {
+            read: &read,
+            ..sources
+        })?;
         layers.refuse_unknown_variables()?;
         let section = |index: usize| Section::open(&layers, SECTIONS[index].0, SECTIONS[index].1);
         let [server, gateway, ops, store] = [section(0)?, section(1)?, section(2)?, section(3)?];
@@ -138,6 +149,7 @@ impl Config {
             limits: Limits::read(&limits)?,
             providers: provider::read_all(&layers)?,
             proxies: proxy::read_all(&layers)?,
+            secret_files: secret_files.take(),
         })
     }
 

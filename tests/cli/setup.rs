@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::rig::Rig;
-use super::{Run, folder};
+use super::{Run, folder, set_mode};
 
 #[test]
 fn bad_configuration_ends_with_8_and_names_its_place() {
@@ -207,4 +207,27 @@ async fn doctor_knows_the_providers_that_serve_would() {
     fs::remove_dir_all(folder.join("data")).expect("removed");
     declare("provider = 'fake'");
     assert!(examined(folder).contains_key("provider of docs"));
+}
+
+#[test]
+fn doctor_warns_of_secrets_that_others_may_read() {
+    let folder = folder();
+    let secret = folder.path().join("client-secret");
+    fs::write(&secret, "hush").expect("written");
+    let text = "[[provider]]\nname = 'company'\ntype = 'oidc'\nissuer = 'http://127.0.0.1:9'\n\
+        client_id = 'us'\nclient_secret_file = 'client-secret'\n";
+    fs::write(folder.path().join("grantlog.toml"), text).expect("written");
+    for (mode, is_told) in [(0o640, true), (0o604, true), (0o600, false)] {
+        set_mode(&secret, mode);
+        let checks = examined(folder.path());
+        let expected = format!("client-secret has mode {mode:04o}: others may read it");
+        let expected = is_told.then_some(("warning".to_owned(), expected));
+        assert_eq!(checks.get("secret file"), expected.as_ref());
+    }
+    let data = folder.path().join("grantlog-data");
+    fs::create_dir(&data).expect("made");
+    for (mode, status) in [(0o750, "warning"), (0o700, "ok")] {
+        set_mode(&data, mode);
+        assert_eq!(examined(folder.path())["store.data_dir"].0, status);
+    }
 }

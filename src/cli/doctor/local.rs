@@ -10,6 +10,7 @@ use crate::config::{Config, ProviderRef, PublicUrl, is_loopback, unknown_provide
 
 pub(super) async fn checks(config: &Config) -> Vec<Check> {
     let mut checks = vec![data_folder(&config.store.data_dir), master_key(config)];
+    checks.extend(config.secret_files.iter().filter_map(|path| exposed(path)));
     checks.push(match stores::look_at(config).await {
         Ok(found) => Check::ok("store", found),
         Err((found, fix)) => Check::failed("store", found, fix),
@@ -119,6 +120,19 @@ fn master_key(config: &Config) -> Check {
             "let the program's user in",
         ),
     }
+}
+
+/// A file with a secret that others may read, too.
+fn exposed(path: &Path) -> Option<Check> {
+    let mode = mode(&std::fs::metadata(path).ok()?)?;
+    (mode & 0o077 != 0).then(|| {
+        let shown = path.display();
+        Check::warning(
+            "secret file",
+            format!("{shown} has mode {mode:04o}: others may read it"),
+            format!("chmod 600 {shown}, and give another secret if others may have read it"),
+        )
+    })
 }
 
 #[cfg(unix)]
