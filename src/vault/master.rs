@@ -36,7 +36,10 @@ pub(super) type KeyId = [u8; 8];
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
     /// Nothing was given, or there is a vault already but the file with its key is gone.
-    #[error("no master key: expected 32 random bytes in base64")]
+    #[error(
+        "no master key: expected 32 random bytes in base64 in keys.master_key, or in a file that \
+         GRANTLOG_KEYS__MASTER_KEY_FILE names"
+    )]
     Missing,
     /// Not base64, or not 32 bytes.
     #[error("master key {position} is not a key: expected 32 bytes in base64")]

@@ -64,6 +64,8 @@ async fn a_copy_without_a_read_model_is_investigated() {
         let story = copy.run(&["grant", "story", &copy.grant], folder).end();
         assert!(story.stdout.contains("was redeemed"), "{story:?}");
         assert!(!folder.join("read.db").exists(), "looking changes nothing");
+        let without_key = Run::new(&["logins", "--data", folder.to_str().expect("text")]);
+        without_key.end().fails(8, "GRANTLOG_KEYS__MASTER_KEY_FILE");
 
         let makes = format!("`grantlog replay --data {}` makes it", folder.display());
         copy.run(&["replay", "--check"], folder)
