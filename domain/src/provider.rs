@@ -35,12 +35,23 @@ pub struct Settings {
     /// Overrides or replaces the discovered key set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks_url: Option<Url>,
-    /// What is asked of the provider for each login.
+    /// What is asked of the provider for each login; empty: the default of its kind.
     #[serde(default, skip_serializing_if = "Scope::is_empty")]
     pub scopes: Scope,
 }
 
 impl Settings {
+    /// What is asked of the provider for each login, and of a proxy that says nothing of scopes: one
+    /// set, so that clients are offered what people are asked for.
+    #[must_use]
+    pub fn scopes_or_default(&self) -> Scope {
+        if self.scopes.is_empty() {
+            self.kind.default_scopes()
+        } else {
+            self.scopes.clone()
+        }
+    }
+
     fn check(&self) -> Result<(), Rule> {
         if !is_name(&self.name) {
             return Err(Rule::Name);
@@ -68,6 +79,19 @@ pub enum Kind {
     Oidc,
     /// Any OAuth 2 server with a userinfo endpoint.
     Oauth2,
+}
+
+impl Kind {
+    /// What tells who a person is; nothing where no standard says.
+    #[must_use]
+    pub fn default_scopes(self) -> Scope {
+        let tokens = match self {
+            Self::Okta | Self::Google | Self::AzureAd | Self::Oidc => "openid profile email",
+            Self::Github => "user:email",
+            Self::Oauth2 => "",
+        };
+        tokens.parse().expect("scope tokens")
+    }
 }
 
 /// What may be asked of a provider.

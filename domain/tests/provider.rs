@@ -45,6 +45,30 @@ fn removed() -> Event {
 }
 
 #[test]
+fn a_provider_without_scopes_is_asked_for_what_its_kind_tells_people_apart_by() {
+    for (kind, expected) in [
+        (Kind::Okta, "openid profile email"),
+        (Kind::Google, "openid profile email"),
+        (Kind::AzureAd, "openid profile email"),
+        (Kind::Oidc, "openid profile email"),
+        (Kind::Github, "user:email"),
+        (Kind::Oauth2, ""),
+    ] {
+        let silent = Settings {
+            kind,
+            scopes: "".parse().expect("no scope"),
+            ..configured("idp", 1).settings
+        };
+        assert_eq!(silent.scopes_or_default().to_string(), expected, "{kind:?}");
+        let own = Settings {
+            scopes: "read".parse().expect("a scope"),
+            ..silent
+        };
+        assert_eq!(own.scopes_or_default().to_string(), "read", "{kind:?}");
+    }
+}
+
+#[test]
 fn a_number_is_given_out_once() {
     let idp = configured("idp", 1);
     given::<Provider>(&[])

@@ -37,16 +37,16 @@ pub struct ProxyTerms {
 impl ProxyTerms {
     /// What clients may ask for.
     #[must_use]
-    pub fn scopes(&self) -> &Scope {
-        self.proxy.settings.scopes(&self.provider.settings.scopes)
+    pub fn scopes(&self) -> Scope {
+        let provider = self.provider.settings.scopes_or_default();
+        self.proxy.settings.scopes(&provider).clone()
     }
 
     /// What clients get that ask for nothing.
     #[must_use]
-    pub fn default_scopes(&self) -> &Scope {
-        self.proxy
-            .settings
-            .default_scopes(&self.provider.settings.scopes)
+    pub fn default_scopes(&self) -> Scope {
+        let provider = self.provider.settings.scopes_or_default();
+        self.proxy.settings.default_scopes(&provider).clone()
     }
 }
 

@@ -159,38 +159,35 @@ fn ancestors(endpoint: &Url) -> Vec<Candidate> {
 
 /// What the provider is asked for: the configured scopes, and what we cannot do without.
 pub(super) fn scope(settings: &Settings) -> String {
-    let configured = || settings.scopes.tokens();
-    let or_default = |default: &str| match settings.scopes.is_empty() {
-        true => default.to_owned(),
-        false => settings.scopes.to_string(),
-    };
+    let scopes = settings.scopes_or_default();
     let with_openid = |scope: String| match scope.split(' ').any(|token| token == "openid") {
         true => scope,
         false => format!("openid {scope}"),
     };
     match settings.kind {
-        Kind::Oauth2 => settings.scopes.to_string(),
+        Kind::Oauth2 => scopes.to_string(),
         // Without this scope nobody's verified address can be read.
-        Kind::Github if configured().any(|token| matches!(token, "user" | "user:email")) => {
-            settings.scopes.to_string()
+        Kind::Github
+            if scopes
+                .tokens()
+                .any(|token| matches!(token, "user" | "user:email")) =>
+        {
+            scopes.to_string()
         }
-        Kind::Github => format!("{} user:email", settings.scopes)
-            .trim_start()
-            .to_owned(),
-        Kind::Oidc | Kind::Okta => with_openid(or_default("openid profile email")),
+        Kind::Github => format!("{scopes} user:email"),
+        Kind::Oidc | Kind::Okta => with_openid(scopes.to_string()),
         // Google says offline by a parameter and refuses the scope.
         Kind::Google => {
-            let scope: Vec<_> = configured()
-                .filter(|token| *token != "offline_access")
-                .collect();
-            match scope.as_slice() {
-                [] => "openid profile email".to_owned(),
-                scope => with_openid(scope.join(" ")),
+            let scope = scopes.retain(|token| token != "offline_access");
+            if scope.is_empty() {
+                settings.kind.default_scopes().to_string()
+            } else {
+                with_openid(scope.to_string())
             }
         }
-        Kind::AzureAd if settings.scopes.is_empty() => "openid profile email".to_owned(),
         Kind::AzureAd => {
-            let scope: Vec<_> = configured()
+            let scope: Vec<_> = scopes
+                .tokens()
                 .map(|token| azure_scope(token, &settings.client_id))
                 .collect();
             with_openid(scope.join(" "))
@@ -338,6 +335,8 @@ mod tests {
             ("github", "repo", "repo user:email"),
             ("github", "user repo", "user repo"),
             ("oauth2", "read", "read"),
+            ("oauth2", "", ""),
+            ("azure_ad", "", "openid profile email"),
             (
                 "azure_ad",
                 "read User.Read offline_access api://other/write",

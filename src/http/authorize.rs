@@ -154,8 +154,8 @@ fn judge(
     terms: &ProxyTerms,
 ) -> Result<AuthorizationRequest, Rule> {
     let offer = Offer {
-        scopes: terms.scopes(),
-        default_scopes: terms.default_scopes(),
+        scopes: &terms.scopes(),
+        default_scopes: &terms.default_scopes(),
         resource: &shared.urls.resource(terms.id),
         other_resources: &shared.other_resources(terms.id),
     };

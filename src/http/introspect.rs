@@ -63,6 +63,7 @@ struct Inactive {
 #[derive(Serialize)]
 struct Active {
     active: bool,
+    #[serde(skip_serializing_if = "Scope::is_empty")]
     scope: Scope,
     client_id: ClientId,
     sub: SubjectId,

@@ -26,6 +26,7 @@ struct Metadata {
     revocation_endpoint: String,
     introspection_endpoint: String,
     jwks_uri: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     scopes_supported: Vec<String>,
     response_types_supported: [&'static str; 1],
     response_modes_supported: [&'static str; 1],

@@ -247,8 +247,13 @@ fn body(
     let refresh_token = refresh_token.map_or_else(String::new, |token| {
         format!(r#","refresh_token":"{}""#, token.expose())
     });
+    // §3.3 knows no scope without a token.
+    let scope = match scope.is_empty() {
+        true => String::new(),
+        false => format!(r#","scope":"{scope}""#),
+    };
     format!(
-        r#"{{"access_token":"{access_token}","token_type":"Bearer","expires_in":{expires_in}{refresh_token},"scope":"{scope}"}}"#
+        r#"{{"access_token":"{access_token}","token_type":"Bearer","expires_in":{expires_in}{refresh_token}{scope}}}"#
     )
 }
 
@@ -303,8 +308,10 @@ mod tests {
                     "access_token": "eyJ.a-_.Z",
                     "token_type": "Bearer",
                     "expires_in": expires_in,
-                    "scope": scope.to_string(),
                 });
+                if !scope.is_empty() {
+                    expected["scope"] = scope.to_string().into();
+                }
                 if let Some(token) = refresh_token {
                     expected["refresh_token"] = token.expose().into();
                 }

@@ -21,6 +21,7 @@ mod raw;
 mod refresh;
 mod register;
 mod rig;
+mod scopes;
 mod shutdown;
 mod token;
 mod traffic;
