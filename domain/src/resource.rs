@@ -53,6 +53,37 @@ pub fn resolve(
     Ok(resolved.unwrap_or(canonical).clone())
 }
 
+/// The resource that a token is for (RFC 8707 §2.2), where it is another one than was authorized.
+///
+/// Tokens for the canonical resource are good at each of the proxy's own, so a token for one of
+/// them is less than was authorized; every other change would be more.
+///
+/// # Errors
+/// The requested resource was not authorized.
+pub fn narrowed(
+    requested: Option<&Resource>,
+    authorized: &Resource,
+    own: &OwnResources,
+) -> Result<Option<Resource>, InvalidTarget> {
+    let Some(requested) = requested.filter(|requested| !requested.is_same_as(authorized)) else {
+        return Ok(None);
+    };
+    let found = own.others.iter().find(|own| own.is_same_as(requested));
+    match found {
+        Some(found) if *authorized == own.canonical => Ok(Some(found.clone())),
+        Some(_) | None => Err(InvalidTarget::Unknown),
+    }
+}
+
+/// The names of one proxy's resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnResources {
+    /// The one whose tokens are good at all of them.
+    pub canonical: Resource,
+    /// The others.
+    pub others: Vec<Resource>,
+}
+
 impl Resource {
     /// The identifier as it is written.
     #[must_use]

@@ -250,6 +250,7 @@ fn events(story: &Story, at: Timestamp) -> Vec<(String, Event)> {
                 expires_at: at + TimeDelta::days(30),
                 access_token_expires_at: later,
                 scope: None,
+                resource: None,
             };
             vec![(grant, grant::Event::RefreshTokenRotated(rotated).into())]
         }

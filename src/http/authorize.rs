@@ -153,11 +153,12 @@ fn judge(
     target: &Target,
     terms: &ProxyTerms,
 ) -> Result<AuthorizationRequest, Rule> {
+    let own = shared.own_resources(terms.id);
     let offer = Offer {
         scopes: &terms.scopes(),
         default_scopes: &terms.default_scopes(),
-        resource: &shared.urls.resource(terms.id),
-        other_resources: &shared.other_resources(terms.id),
+        resource: &own.canonical,
+        other_resources: &own.others,
     };
     parameters.request(registration, target.clone(), offer)
 }

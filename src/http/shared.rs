@@ -11,7 +11,7 @@ use domain::event::Correlation;
 use domain::grant::{Command, Grant, RevocationReason};
 use domain::id::{ClientId, GrantId, ProviderId, ProxyId};
 use domain::provider;
-use domain::resource::Resource;
+use domain::resource::OwnResources;
 use futures_util::stream::{self, StreamExt};
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
@@ -190,25 +190,23 @@ impl Parts {
             .or_else(|| self.app.directory.first_enabled())
     }
 
-    /// Every name of a proxy's resource, canonical first: what its tokens can be for.
+    /// Every name of a proxy's resource: what its tokens can be for.
     #[must_use]
-    pub fn other_resources(&self, proxy: ProxyId) -> Vec<Resource> {
-        if self.default_proxy() == Some(proxy) {
-            vec![resource(&self.urls.default_mcp())]
-        } else {
-            Vec::new()
+    pub fn own_resources(&self, proxy: ProxyId) -> OwnResources {
+        let is_default = self.default_proxy() == Some(proxy);
+        OwnResources {
+            canonical: self.urls.resource(proxy),
+            others: Vec::from_iter(is_default.then(|| resource(&self.urls.default_mcp()))),
         }
     }
 
-    /// The same as text.
+    /// The same as text, canonical first.
     #[must_use]
     pub fn audiences(&self, proxy: ProxyId) -> Vec<String> {
-        std::iter::once(self.urls.mcp(proxy))
-            .chain(
-                self.other_resources(proxy)
-                    .iter()
-                    .map(|resource| resource.as_str().to_owned()),
-            )
+        let own = self.own_resources(proxy);
+        std::iter::once(&own.canonical)
+            .chain(&own.others)
+            .map(|resource| resource.as_str().to_owned())
             .collect()
     }
 

@@ -82,6 +82,7 @@ struct Issued {
     jti: EventId,
     authorization: Arc<LoginSucceeded>,
     scope: Scope,
+    resource: Resource,
     access_token_expires_at: Timestamp,
     /// The refresh token's number and salt, if there is one.
     refresh_token: Option<(u32, RefreshSalt)>,
@@ -103,6 +104,7 @@ async fn redeem(
         redirect_uri: form.get("redirect_uri").map(str::to_owned),
         code_verifier: form.get("code_verifier").map(str::to_owned),
         resource: resource(form)?,
+        own_resources: shared.own_resources(terms.id),
         refresh_salt: may_refresh.then(|| RefreshSalt(clock::random())),
         policy: terms.proxy.settings.token_policy(),
     });
@@ -131,6 +133,7 @@ async fn refresh(
         generation: token.n,
         scope,
         resource: resource(form)?,
+        own_resources: shared.own_resources(terms.id),
         policy: terms.proxy.settings.token_policy(),
     });
     issue(shared, token.grant_id, command, context).await
@@ -155,21 +158,25 @@ async fn issue(
     let (Some((jti, event)), Some(authorization)) = (executed.events.last(), authorization) else {
         return Err(Rule::UnknownGrant.into());
     };
-    let granted = authorization.request.scope.clone();
+    let request = &authorization.request;
+    let (granted, authorized) = (request.scope.clone(), request.resource.clone());
     let salt = executed.state.refresh_salt();
-    let (scope, access_token_expires_at, generation) = match event {
+    let (scope, resource, access_token_expires_at, generation) = match event {
         Event::CodeRedeemed(redeemed) => (
             granted,
+            redeemed.resource.clone(),
             redeemed.access_token_expires_at,
             redeemed.refresh_token.as_ref().map(|_| 1),
         ),
         Event::RefreshTokenRotated(rotated) => (
             rotated.scope.clone().unwrap_or(granted),
+            rotated.resource.clone(),
             rotated.access_token_expires_at,
             Some(rotated.generation),
         ),
         Event::RefreshTokenRetried(retried) => (
             retried.scope.clone().unwrap_or(granted),
+            retried.resource.clone(),
             retried.access_token_expires_at,
             Some(retried.generation),
         ),
@@ -188,6 +195,7 @@ async fn issue(
         jti: *jti,
         authorization,
         scope,
+        resource: resource.unwrap_or(authorized),
         access_token_expires_at,
         refresh_token: generation.zip(salt),
     })
@@ -203,7 +211,7 @@ fn answer(
     let claims = Claims {
         iss: shared.urls.issuer(terms.id),
         sub: issued.authorization.subject,
-        aud: issued.authorization.request.resource.as_str().to_owned(),
+        aud: issued.resource.as_str().to_owned(),
         client_id: issued.authorization.request.client_id,
         scope: issued.scope.clone(),
         iat: now.timestamp(),
@@ -257,7 +265,7 @@ fn body(
     )
 }
 
-/// `resource` (RFC 8707 §2.2): the one that was authorized, if named at all.
+/// `resource` (RFC 8707 §2.2): one of those that were authorized, if named at all.
 fn resource(form: &Form) -> Result<Option<Resource>, OAuthError> {
     let mut named = form.all("resource");
     let first = named.next();

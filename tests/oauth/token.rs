@@ -288,3 +288,37 @@ async fn revocation_and_introspection() {
         "a stranger revokes nothing"
     );
 }
+
+/// RFC 8707 §2.2: a token for one of the resources that were authorized, and for no more.
+#[tokio::test]
+async fn a_token_may_be_for_one_of_the_authorized_resources() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    let pkce = Pkce::rfc7636();
+    let short = format!("{}/mcp", rig.server.gateway_url);
+    let authorize = async |params: &Params| {
+        let mut browser = Browser::new();
+        let page = client.authorize(&mut browser, params, support::ALICE).await;
+        page.param("code").unwrap_or_else(|| panic!("{page:#?}"))
+    };
+    let plain = client.authorization(&pkce);
+    let both = plain.clone().with("resource", &short);
+    let both = both.and("resource", &rig.proxy.mcp_url);
+    for params in [&plain, &both] {
+        let code = authorize(params).await;
+        let redemption = client.redemption(&code, &pkce).with("resource", &short);
+        let tokens = Tokens::of(&rig.token(&redemption).await.expect(200));
+        assert_eq!(tokens.claims()["aud"], short.as_str());
+        // It is good there alone, and the next one is again what was authorized.
+        assert!(!rig.admits(&tokens.access).await);
+        let next = Tokens::of(&client.refresh(&tokens.refresh).await.expect(200));
+        assert_eq!(next.claims()["aud"], rig.proxy.mcp_url.as_str());
+        assert!(rig.admits(&next.access).await);
+    }
+    let issued = rig.server.events("type=grant.code_redeemed").await;
+    assert_eq!(issued[0]["data"]["resource"], short.as_str());
+    let code = authorize(&plain.clone().with("resource", &short)).await;
+    let wider = client.redemption(&code, &pkce);
+    let wider = wider.with("resource", &rig.proxy.mcp_url);
+    refused(rig.token(&wider).await, 400, "invalid_target");
+}

@@ -9,7 +9,7 @@ use super::event::{
 use crate::Timestamp;
 use crate::id::{ClientId, EventId, ProxyId, SubjectId};
 use crate::pkce::CodeChallenge;
-use crate::resource::Resource;
+use crate::resource::{OwnResources, Resource};
 use crate::scope::Scope;
 use crate::secret::SecretHash;
 
@@ -146,6 +146,8 @@ pub struct RedeemCode {
     pub code_verifier: Option<String>,
     /// `resource`, if sent.
     pub resource: Option<Resource>,
+    /// What it may name.
+    pub own_resources: OwnResources,
     /// The salt for a refresh token; absent if the client may not refresh.
     pub refresh_salt: Option<RefreshSalt>,
     /// How long tokens live.
@@ -165,6 +167,8 @@ pub struct RotateRefreshToken {
     pub scope: Option<Scope>,
     /// `resource`, if sent.
     pub resource: Option<Resource>,
+    /// What it may name.
+    pub own_resources: OwnResources,
     /// How long tokens live.
     pub policy: TokenPolicy,
 }

@@ -129,6 +129,9 @@ pub struct CodeRedeemed {
     /// The first refresh token, unless the client may not refresh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_token: Option<RefreshTokenIssued>,
+    /// The access token's resource, where the client asked for another one than was authorized.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<Resource>,
 }
 
 /// The first refresh token of a grant.
@@ -159,6 +162,9 @@ pub struct RefreshTokenRotated {
     /// The access token's scope, where the client asked for less than was granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
+    /// The access token's resource, where the client asked for another one than was authorized.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<Resource>,
 }
 
 /// The last exchange was repeated.
@@ -172,6 +178,9 @@ pub struct RefreshTokenRetried {
     /// The access token's scope, where the client asked for less than was granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
+    /// The access token's resource, where the client asked for another one than was authorized.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<Resource>,
 }
 
 /// A replaced refresh token came back.

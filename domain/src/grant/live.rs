@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use super::Rule;
 use super::event::{
     CodeIssued, Event, LoginSucceeded, RefreshSalt, RefreshTokenIssued, RefreshTokenRotated,
     RevocationReason, Revoked,
 };
 use crate::Timestamp;
 use crate::id::EventId;
+use crate::resource::{OwnResources, Resource, narrowed};
 
 /// A grant that has not been revoked (it may still be past its end).
 #[derive(Clone, Debug, PartialEq)]
@@ -91,6 +93,16 @@ impl Live {
             Tokens::Redeemed(redeemed) => Some(redeemed),
             Tokens::None | Tokens::Code(_) => None,
         }
+    }
+
+    /// The resource of an access token, where it is another one than was authorized.
+    pub(super) fn narrowed(
+        &self,
+        requested: Option<&Resource>,
+        own: &OwnResources,
+    ) -> Result<Option<Resource>, Rule> {
+        narrowed(requested, &self.authorization.request.resource, own)
+            .map_err(|_| Rule::ResourceMismatch)
     }
 
     pub(super) fn revoked(&self, reason: RevocationReason) -> Event {

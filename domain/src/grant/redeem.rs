@@ -30,6 +30,7 @@ pub(super) fn decide(
         Tokens::Redeemed(_) => return Err(Rule::CodeMismatch.into()),
     };
     check(live, code, command, now)?;
+    let resource = live.narrowed(command.resource.as_ref(), &command.own_resources)?;
     let end = live.authorization.expires_at;
     Ok(vec![Event::CodeRedeemed(CodeRedeemed {
         access_token_expires_at: end.min(now + command.policy.access_token),
@@ -37,6 +38,7 @@ pub(super) fn decide(
             salt,
             expires_at: end.min(now + command.policy.refresh_token),
         }),
+        resource,
     })])
 }
 
@@ -58,12 +60,7 @@ fn check(live: &Live, code: &CodeIssued, command: &RedeemCode, now: Timestamp) -
     if !code.code_challenge.is_answered_by(verifier) {
         return Err(Rule::CodeVerifierMismatch);
     }
-    match &command.resource {
-        Some(resource) if !resource.is_same_as(&live.authorization.request.resource) => {
-            Err(Rule::ResourceMismatch)
-        }
-        Some(_) | None => Ok(()),
-    }
+    Ok(())
 }
 
 /// OAuth 2.1 no longer asks for `redirect_uri` here (PKCE does its work), and clients that

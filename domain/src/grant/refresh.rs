@@ -7,6 +7,7 @@
 
 use super::event::{Event, RefreshTokenRetried, RefreshTokenReused, RefreshTokenRotated};
 use super::{Grant, Leaf, Live, Redeemed, RevocationReason, RotateRefreshToken, Rule};
+use crate::resource::Resource;
 use crate::scope::Scope;
 use crate::{Refusal, Timestamp};
 
@@ -69,13 +70,14 @@ fn rotate(
     if now >= leaf.expires_at {
         return Err(Rule::RefreshTokenExpired);
     }
-    let scope = narrowed(live, command)?;
+    let (scope, resource) = narrowed(live, command)?;
     let end = live.authorization.expires_at;
     Ok(Event::RefreshTokenRotated(RefreshTokenRotated {
         generation: leaf.generation + 1,
         expires_at: end.min(now + command.policy.refresh_token),
         access_token_expires_at: end.min(now + command.policy.access_token),
         scope,
+        resource,
     }))
 }
 
@@ -92,28 +94,28 @@ fn retry(
     if redeemed.access_tokens.len() > RETRIES_MAX {
         return Err(Rule::RetriedTooOften);
     }
-    let scope = narrowed(live, command)?;
+    let (scope, resource) = narrowed(live, command)?;
     let end = live.authorization.expires_at;
     Ok(Event::RefreshTokenRetried(RefreshTokenRetried {
         generation: leaf.generation,
         access_token_expires_at: end.min(now + command.policy.access_token),
         scope,
+        resource,
     }))
 }
 
-/// The scope of this access token, where it is less than what was granted.
-fn narrowed(live: &Live, command: &RotateRefreshToken) -> Result<Option<Scope>, Rule> {
-    if let Some(resource) = &command.resource
-        && !resource.is_same_as(&live.authorization.request.resource)
-    {
-        return Err(Rule::ResourceMismatch);
-    }
-    match &command.scope {
-        None => Ok(None),
-        Some(scope) if !live.authorization.request.scope.contains(scope) => {
-            Err(Rule::ScopeExceeded)
-        }
-        Some(scope) if scope.contains(&live.authorization.request.scope) => Ok(None),
-        Some(scope) => Ok(Some(scope.clone())),
-    }
+/// Scope and resource of this access token, where they are less than what was granted.
+fn narrowed(
+    live: &Live,
+    command: &RotateRefreshToken,
+) -> Result<(Option<Scope>, Option<Resource>), Rule> {
+    let resource = live.narrowed(command.resource.as_ref(), &command.own_resources)?;
+    let granted = &live.authorization.request.scope;
+    let scope = match &command.scope {
+        None => None,
+        Some(scope) if !granted.contains(scope) => return Err(Rule::ScopeExceeded),
+        Some(scope) if scope.contains(granted) => None,
+        Some(scope) => Some(scope.clone()),
+    };
+    Ok((scope, resource))
 }

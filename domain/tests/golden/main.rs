@@ -1,6 +1,9 @@
 //! The frozen bytes of one event of each type and schema that was ever released. The log is for
 //! ever: what a program once wrote, every later one must read, and must not write differently.
 //!
+//! A type that can say more than when its sample was written has a second sample beside the first,
+//! `….1.2.json`, and so on; the first is what stored events of that time look like.
+//!
 //! A sample is written once, by `GRANTLOG_WRITE_GOLDEN=1 cargo test -p domain --test golden`,
 //! from its event in `samples.rs`, and never changed again. If an event's shape has to change in
 //! a way that this test notices, it gets a new schema number and an upcast.
@@ -8,10 +11,11 @@
 mod manual;
 mod samples;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use domain::entry::{Entry, encode};
+use domain::entry::{Entry, Envelope, encode};
 use domain::event::Event;
 use serde_json::Value;
 
@@ -21,6 +25,24 @@ fn folder() -> PathBuf {
 
 fn path(name: &str, schema: u16) -> PathBuf {
     folder().join(format!("{name}.{schema}.json"))
+}
+
+/// Every sample with its file.
+fn samples() -> Vec<(PathBuf, Envelope, Event)> {
+    let mut times: BTreeMap<(&str, u16), u16> = BTreeMap::new();
+    let samples = samples::samples().into_iter();
+    samples
+        .map(|(envelope, event)| {
+            let (name, schema) = (event.name(), event.schema());
+            let nth = times.entry((name, schema)).or_default();
+            *nth += 1;
+            let path = match nth {
+                1 => path(name, schema),
+                nth => folder().join(format!("{name}.{schema}.{nth}.json")),
+            };
+            (path, envelope, event)
+        })
+        .collect()
 }
 
 /// The frozen samples: (file name, bytes).
@@ -54,8 +76,7 @@ fn write_missing() {
     if std::env::var_os("GRANTLOG_WRITE_GOLDEN").is_none() {
         return;
     }
-    for (envelope, event) in samples::samples() {
-        let path = path(event.name(), event.schema());
+    for (path, envelope, event) in samples() {
         if !path.exists() {
             let bytes = encode(&envelope, &event, Some(samples::COMMITMENT));
             fs::write(path, bytes).expect("a writable folder");
@@ -68,7 +89,9 @@ fn every_type_has_a_frozen_sample() {
     write_missing();
     let missing: Vec<_> = Event::TYPES
         .iter()
-        .filter(|(name, schema)| !path(name, *schema).exists())
+        .map(|(name, schema)| path(name, *schema))
+        .chain(samples().into_iter().map(|(path, ..)| path))
+        .filter(|path| !path.exists())
         .collect();
     assert!(
         missing.is_empty(),
@@ -84,7 +107,7 @@ fn every_frozen_sample_is_read_and_written_again_byte_for_byte() {
         let (name, schema) = (entry.event.name(), entry.event.schema());
         let frozen: Value = serde_json::from_slice(&bytes).expect("JSON");
         if frozen["schema"] == schema {
-            assert_eq!(file, format!("{name}.{schema}.json"));
+            assert!(file.starts_with(&format!("{name}.{schema}.")), "{file}");
             let written = encode(&entry.envelope, &entry.event, entry.commitment.as_deref());
             assert_eq!(
                 String::from_utf8_lossy(&written),
@@ -99,9 +122,8 @@ fn every_frozen_sample_is_read_and_written_again_byte_for_byte() {
 /// A sample that leaves everything optional out would freeze nothing of it.
 #[test]
 fn samples_say_what_their_events_can_say() {
-    for (envelope, event) in samples::samples() {
+    for (path, envelope, event) in samples() {
         let written = encode(&envelope, &event, Some(samples::COMMITMENT));
-        let path = path(event.name(), event.schema());
         if let Ok(frozen) = fs::read(&path) {
             assert_eq!(
                 String::from_utf8_lossy(&frozen),

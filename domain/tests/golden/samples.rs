@@ -277,17 +277,20 @@ fn tokens() -> Vec<(Envelope, Event)> {
             salt: RefreshSalt([0x5a; 16]),
             expires_at: at("22:00:00"),
         }),
+        resource: None,
     };
     let rotated = RefreshTokenRotated {
         generation: 2,
         expires_at: at("22:30:00"),
         access_token_expires_at: at("10:00:02"),
         scope: Some(scope("read")),
+        resource: None,
     };
     let retried = RefreshTokenRetried {
         generation: 2,
         access_token_expires_at: at("10:00:03.25"),
         scope: Some(scope("read")),
+        resource: None,
     };
     let used = AccessTokenFirstUsed {
         jti: EventId(uuid!("0192e4a1-7c3e-7b1d-9a52-8f0e6d5c4b3a")),
@@ -296,12 +299,21 @@ fn tokens() -> Vec<(Envelope, Event)> {
         expires_at: Some(at("09:30:00")),
     };
     let by_client = |version, event| of_grant(version, Actor::Client(CLIENT), event);
+    let short = || "http://127.0.0.1:9001/mcp".parse().ok();
+    let (mut redeemed_for, mut rotated_for) = (redeemed.clone(), rotated.clone());
+    let mut retried_for = retried.clone();
+    redeemed_for.resource = short();
+    rotated_for.resource = short();
+    retried_for.resource = short();
     vec![
         by_client(2, E::CodeRedeemed(redeemed)),
         by_client(3, E::RefreshTokenRotated(rotated)),
         by_client(4, E::RefreshTokenRetried(retried)),
         by_client(5, E::AccessTokenFirstUsed(used)),
         of_grant(6, Actor::System, E::UpstreamTokenRefreshed(renewed)),
+        by_client(2, E::CodeRedeemed(redeemed_for)),
+        by_client(3, E::RefreshTokenRotated(rotated_for)),
+        by_client(4, E::RefreshTokenRetried(retried_for)),
     ]
 }
 

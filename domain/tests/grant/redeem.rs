@@ -4,11 +4,12 @@ use chrono::TimeDelta;
 use domain::grant::{
     CodeRedeemed, CodeReplayed, Command, Event, Grant, RedeemCode, RevocationReason, Rule,
 };
+use domain::resource::Resource;
 use domain::secret::SecretHash;
 
 use crate::story::{
-    ACCESS_S, CODE_AT, CODE_S, GRANT_S, OTHER_PROXY, REDEEMED_AT, REDIRECT_URI, RESOURCE, STRANGER,
-    VERIFIER, authorized, logged_in, redeem, redeemed, revoked, up_to,
+    ACCESS_S, CODE_AT, CODE_S, GRANT_S, OTHER_PROXY, REDEEMED_AT, REDIRECT_URI, RESOURCE,
+    SHORT_RESOURCE, STRANGER, VERIFIER, authorized, logged_in, redeem, redeemed, revoked, up_to,
 };
 use crate::support::{after, at, given};
 
@@ -108,6 +109,35 @@ fn another_resource() {
     );
 }
 
+/// Tokens for the canonical resource are good at each of the proxy's own, so one for another of
+/// them is less (RFC 8707 §2.2); the other way round it would be more.
+#[test]
+fn of_all_resources_of_a_proxy_a_token_may_be_for_one() {
+    let Event::CodeRedeemed(tokens) = redeemed(at(REDEEMED_AT)) else {
+        panic!("a redemption");
+    };
+    let short: Resource = SHORT_RESOURCE.parse().expect("valid");
+    let spelled_otherwise = "HTTPS://mcp.example/mcp/".parse().expect("valid");
+    given::<Grant>(&authorized())
+        .when_at(
+            REDEEMED_AT,
+            redeem_with(|c| c.resource = Some(spelled_otherwise)),
+        )
+        .then(&[Event::CodeRedeemed(CodeRedeemed {
+            resource: Some(short.clone()),
+            ..tokens
+        })]);
+    let mut narrow = authorized();
+    let Event::LoginSucceeded(login) = &mut narrow[0] else {
+        panic!("the story begins with a login");
+    };
+    login.request.resource = short;
+    let canonical = RESOURCE.parse().expect("valid");
+    given::<Grant>(&narrow)
+        .when_at(REDEEMED_AT, redeem_with(|c| c.resource = Some(canonical)))
+        .then_refused(Rule::ResourceMismatch);
+}
+
 #[test]
 fn a_code_is_good_until_its_end_and_not_at_it() {
     let end = CODE_AT + CODE_S;
@@ -134,6 +164,7 @@ fn a_grant_that_is_over_issues_nothing_even_for_a_good_code() {
         .then(&[Event::CodeRedeemed(CodeRedeemed {
             access_token_expires_at: at(10),
             refresh_token: None,
+            resource: None,
         })]);
 }
 
@@ -163,6 +194,7 @@ fn who_may_not_refresh_gets_no_refresh_token() {
         .then(&[Event::CodeRedeemed(CodeRedeemed {
             access_token_expires_at: at(REDEEMED_AT + ACCESS_S),
             refresh_token: None,
+            resource: None,
         })]);
 }
 

@@ -4,10 +4,11 @@ use chrono::TimeDelta;
 use domain::grant::{
     Command, Event, Grant, RefreshTokenRetried, RefreshTokenRotated, RotateRefreshToken, Rule,
 };
+use domain::resource::Resource;
 
 use crate::story::{
-    ACCESS_S, GRANT_S, OTHER_PROXY, REFRESH_S, RETRY_S, STRANGER, authorized, issued_at, refresh,
-    retried, rotated, salt, up_to,
+    ACCESS_S, GRANT_S, OTHER_PROXY, REFRESH_S, RETRY_S, SHORT_RESOURCE, STRANGER, authorized,
+    issued_at, refresh, retried, rotated, salt, up_to,
 };
 use crate::support::{after, at, given};
 
@@ -80,6 +81,35 @@ fn a_narrower_scope_holds_for_that_access_token_only() {
 }
 
 #[test]
+fn another_resource_of_the_proxy_holds_for_that_access_token_only() {
+    let short: Resource = SHORT_RESOURCE.parse().expect("valid");
+    let narrower = |c: &mut RotateRefreshToken| c.resource = Some(short.clone());
+    let Event::RefreshTokenRotated(tokens) = rotated(2, at(1000)) else {
+        panic!("a rotation");
+    };
+    let narrow = Event::RefreshTokenRotated(RefreshTokenRotated {
+        resource: Some(short.clone()),
+        ..tokens
+    });
+    given::<Grant>(&up_to(1))
+        .when(refresh_with(1, narrower))
+        .then(std::slice::from_ref(&narrow));
+    let mut history = up_to(1);
+    history.push(narrow);
+    given::<Grant>(&history)
+        .when_at(issued_at(2), refresh_with(1, narrower))
+        .then(&[Event::RefreshTokenRetried(RefreshTokenRetried {
+            generation: 2,
+            access_token_expires_at: at(issued_at(2) + ACCESS_S),
+            scope: None,
+            resource: Some(short.clone()),
+        })]);
+    given::<Grant>(&history)
+        .when_at(1000, refresh_plainly(2))
+        .then(&[rotated(3, at(1000))]);
+}
+
+#[test]
 fn before_the_redemption_and_without_a_refresh_token_there_is_nothing_to_refresh() {
     let mut without = up_to(1);
     let Some(Event::CodeRedeemed(tokens)) = without.last_mut() else {
@@ -123,6 +153,7 @@ fn rotation_never_moves_the_end_of_the_grant() {
             expires_at: at(GRANT_S),
             access_token_expires_at: at(GRANT_S),
             scope: None,
+            resource: None,
         })]);
     for generation in [1, 2] {
         given::<Grant>(&long_lived(2))
@@ -171,6 +202,7 @@ fn a_retry_obeys_scope_resource_client_and_proxy() {
             generation: 3,
             access_token_expires_at: at(now + ACCESS_S),
             scope: Some("read".parse().expect("valid")),
+            resource: None,
         })]);
     let other = "https://other.example/".parse().expect("valid");
     for (command, rule) in [
@@ -216,6 +248,7 @@ fn a_retry_does_not_outlive_its_successor_or_the_grant() {
             generation: 3,
             access_token_expires_at: at(GRANT_S),
             scope: None,
+            resource: None,
         })]);
 }
 

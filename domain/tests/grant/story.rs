@@ -8,6 +8,7 @@ use domain::grant::{
     Revoked, RotateRefreshToken, TokenPolicy,
 };
 use domain::id::{ClientId, ProviderId, ProxyId, SubjectId};
+use domain::resource::OwnResources;
 use domain::secret::SecretHash;
 use uuid::Uuid;
 
@@ -21,6 +22,7 @@ pub const SUBJECT: SubjectId = SubjectId(Uuid::from_u128(3));
 
 pub const REDIRECT_URI: &str = "https://client.example/callback";
 pub const RESOURCE: &str = "https://mcp.example/proxy/1/mcp";
+pub const SHORT_RESOURCE: &str = "https://mcp.example/mcp";
 /// RFC 7636 appendix B.
 pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
@@ -75,6 +77,14 @@ pub fn authorize() -> Authorize {
     }
 }
 
+/// The story's resource, and the short name it has beside.
+pub fn own_resources() -> OwnResources {
+    OwnResources {
+        canonical: RESOURCE.parse().expect("valid"),
+        others: vec![SHORT_RESOURCE.parse().expect("valid")],
+    }
+}
+
 pub fn redeem() -> RedeemCode {
     RedeemCode {
         client_id: CLIENT,
@@ -83,6 +93,7 @@ pub fn redeem() -> RedeemCode {
         redirect_uri: Some(REDIRECT_URI.to_owned()),
         code_verifier: Some(VERIFIER.to_owned()),
         resource: None,
+        own_resources: own_resources(),
         refresh_salt: Some(salt()),
         policy: policy(),
     }
@@ -95,6 +106,7 @@ pub fn refresh(generation: u32) -> RotateRefreshToken {
         generation,
         scope: None,
         resource: None,
+        own_resources: own_resources(),
         policy: policy(),
     }
 }
@@ -123,6 +135,7 @@ pub fn redeemed(at: Timestamp) -> Event {
             salt: salt(),
             expires_at: at + TimeDelta::seconds(REFRESH_S),
         }),
+        resource: None,
     })
 }
 
@@ -132,6 +145,7 @@ pub fn rotated(generation: u32, at: Timestamp) -> Event {
         expires_at: at + TimeDelta::seconds(REFRESH_S),
         access_token_expires_at: at + TimeDelta::seconds(ACCESS_S),
         scope: None,
+        resource: None,
     })
 }
 
@@ -140,6 +154,7 @@ pub fn retried(generation: u32, at: Timestamp) -> Event {
         generation,
         access_token_expires_at: at + TimeDelta::seconds(ACCESS_S),
         scope: None,
+        resource: None,
     })
 }
 

@@ -84,26 +84,34 @@ pub fn token_events() -> Vec<BoxedStrategy<Event>> {
             salt: RefreshSalt(salt),
             expires_at,
         });
-    let redeemed = (instant(), option::of(refresh_token)).prop_map(
-        |(access_token_expires_at, refresh_token)| CodeRedeemed {
+    let resource = option::of(
+        text().prop_map(|text| serde_json::from_value(text.into()).expect("reads any text")),
+    );
+    let redeemed = (instant(), option::of(refresh_token), resource.clone()).prop_map(
+        |(access_token_expires_at, refresh_token, resource)| CodeRedeemed {
             access_token_expires_at,
             refresh_token,
+            resource,
         },
     );
-    let narrowed = option::of(scope());
+    let narrowed = (option::of(scope()), resource);
     let rotated = (generation(), instant(), instant(), narrowed.clone()).prop_map(
-        |(generation, expires_at, access_token_expires_at, scope)| RefreshTokenRotated {
-            generation,
-            expires_at,
-            access_token_expires_at,
-            scope,
+        |(generation, expires_at, access_token_expires_at, (scope, resource))| {
+            RefreshTokenRotated {
+                generation,
+                expires_at,
+                access_token_expires_at,
+                scope,
+                resource,
+            }
         },
     );
     let retried = (generation(), instant(), narrowed).prop_map(
-        |(generation, access_token_expires_at, scope)| RefreshTokenRetried {
+        |(generation, access_token_expires_at, (scope, resource))| RefreshTokenRetried {
             generation,
             access_token_expires_at,
             scope,
+            resource,
         },
     );
     let reused = (generation(), generation(), option::of(instant())).prop_map(
