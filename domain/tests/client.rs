@@ -5,8 +5,8 @@ mod support;
 use domain::Aggregate;
 use domain::client::metadata::{AuthMethod, ClientMetadata};
 use domain::client::{
-    Client, Command, Credentials, Denial, Event, Expired, FirstAuthorized, Register, Registered,
-    Removed, Remover, Rule, Secret, Update, Updated,
+    Client, Command, Credentials, Denial, Endpoint, Event, Expired, FirstAuthorized, Register,
+    Registered, Removed, Remover, Rule, Secret, Update, Updated,
 };
 use domain::id::{ClientId, OperatorId, ProxyId};
 use domain::redirect_uri::AllowedRedirects;
@@ -219,7 +219,7 @@ fn only_a_client_that_was_never_used_expires() {
 #[track_caller]
 fn authenticates(method: Option<&str>, credentials: Credentials, expected: Result<(), Denial>) {
     let client = after::<Client>(&[registered(method)]);
-    let answer = client.authenticate(ProxyId(1), credentials, at(1));
+    let answer = client.authenticate(ProxyId(1), credentials, Endpoint::Token, at(1));
     assert_eq!(answer.map(|_| ()), expected, "{method:?}");
 }
 
@@ -249,24 +249,48 @@ fn a_client_authenticates_as_it_registered() {
     authenticates(Some("none"), post(""), Err(Denial::SecretUnexpected));
 }
 
+/// RFC 7591 §2 ties the registered method to the token endpoint.
+#[test]
+fn a_secret_may_come_either_way_where_no_tokens_are_issued() {
+    let secret = |text| SecretHash::of(text);
+    for method in [
+        None,
+        Some("client_secret_basic"),
+        Some("client_secret_post"),
+    ] {
+        let client = after::<Client>(&[registered(method)]);
+        let other = |credentials| {
+            let known = client.authenticate(ProxyId(1), credentials, Endpoint::Other, at(1));
+            known.map(|_| ())
+        };
+        assert_eq!(other(Credentials::Basic(secret("first"))), Ok(()));
+        assert_eq!(other(Credentials::Post(secret("first"))), Ok(()));
+        assert_eq!(
+            other(Credentials::Basic(secret("other"))),
+            Err(Denial::SecretMismatch)
+        );
+        assert_eq!(other(Credentials::None), Err(Denial::SecretMissing));
+    }
+}
+
 #[test]
 fn nobody_authenticates_as_a_client_of_another_proxy_or_of_the_past() {
     let none = Credentials::None;
     let known = [registered(Some("none"))];
     let elsewhere = after::<Client>(&known);
     assert_eq!(
-        elsewhere.authenticate(ProxyId(2), none, at(1)),
+        elsewhere.authenticate(ProxyId(2), none, Endpoint::Token, at(1)),
         Err(Denial::OtherProxy)
     );
     for end in [removed(), expired()] {
         let gone = after::<Client>(&[known[0].clone(), end]);
         assert_eq!(
-            gone.authenticate(ProxyId(1), none, at(1)),
+            gone.authenticate(ProxyId(1), none, Endpoint::Token, at(1)),
             Err(Denial::Unknown)
         );
     }
     assert_eq!(
-        Client::Absent.authenticate(ProxyId(1), none, at(1)),
+        Client::Absent.authenticate(ProxyId(1), none, Endpoint::Token, at(1)),
         Err(Denial::Unknown)
     );
 }
@@ -282,9 +306,13 @@ fn a_secret_ends_when_it_was_said_to() {
     });
     let client = after::<Client>(&[Event::Registered(known)]);
     let first = Credentials::Post(SecretHash::of("first"));
-    assert!(client.authenticate(ProxyId(1), first, at(9)).is_ok());
+    assert!(
+        client
+            .authenticate(ProxyId(1), first, Endpoint::Token, at(9))
+            .is_ok()
+    );
     assert_eq!(
-        client.authenticate(ProxyId(1), first, at(10)),
+        client.authenticate(ProxyId(1), first, Endpoint::Token, at(10)),
         Err(Denial::SecretExpired)
     );
 }

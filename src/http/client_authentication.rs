@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use domain::client::{Client, Credentials, Denial, Registration};
+use domain::client::{Client, Credentials, Denial, Endpoint, Registration};
 use domain::id::ClientId;
 use domain::secret::SecretHash;
 
@@ -30,6 +30,7 @@ pub struct AuthenticatedClient {
 pub async fn authenticate(
     shared: &Shared,
     terms: &ProxyTerms,
+    endpoint: Endpoint,
     headers: &HeaderMap,
     form: &Form,
     context: &Context,
@@ -38,12 +39,12 @@ pub async fn authenticate(
     let (client_id, credentials) = presented(headers, form)?;
     let id: ClientId = client_id.parse().map_err(|_| Denial::Unknown)?;
     let known = shared.app.state::<Client>(id).await?;
-    let registration = match known.authenticate(terms.id, credentials, context.now) {
+    let registration = match known.authenticate(terms.id, credentials, endpoint, context.now) {
         Ok(registration) => registration.clone(),
         Err(_) => {
             let fresh = shared.app.fresh::<Client>(id).await?;
             fresh
-                .authenticate(terms.id, credentials, context.now)?
+                .authenticate(terms.id, credentials, endpoint, context.now)?
                 .clone()
         }
     };
@@ -51,7 +52,7 @@ pub async fn authenticate(
     Ok(AuthenticatedClient { id, registration })
 }
 
-/// Authenticates the client of a request once more, by the log: for what is refused in another way,
+/// Authenticates the client of a token request once more, by the log: for what is refused in another way,
 /// perhaps because another node has just removed the client and all that it was granted.
 ///
 /// # Errors
@@ -66,7 +67,7 @@ pub async fn authenticate_again(
 ) -> Result<(), OAuthError> {
     let (_, credentials) = presented(headers, form)?;
     let fresh = shared.app.fresh::<Client>(client.id).await?;
-    fresh.authenticate(terms.id, credentials, context.now)?;
+    fresh.authenticate(terms.id, credentials, Endpoint::Token, context.now)?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use domain::Timestamp;
+use domain::client::Endpoint;
 use domain::grant::Grant;
 use domain::id::{ClientId, EventId, GrantId, SubjectId};
 use domain::scope::Scope;
@@ -31,7 +32,8 @@ pub async fn introspect(
     let outcome = async {
         let terms = shared.proxy(&proxy).await?;
         let form = Form::parse(&headers, &body)?;
-        let client = authenticate(&shared, &terms, &headers, &form, &context).await?;
+        let client =
+            authenticate(&shared, &terms, Endpoint::Other, &headers, &form, &context).await?;
         if client.registration.metadata.is_public() {
             return Err(OAuthError::new(
                 Code::InvalidClient,

@@ -4,6 +4,7 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use domain::client::Endpoint;
 use domain::entry::Actor;
 use domain::grant::{Command, Grant, Rule};
 use domain::id::GrantId;
@@ -28,7 +29,8 @@ pub async fn revoke(
         let terms = shared.proxy(&proxy).await?;
         let form = Form::parse(&headers, &body)?;
         let token = form.required("token")?;
-        let client = authenticate(&shared, &terms, &headers, &form, &context).await?;
+        let client =
+            authenticate(&shared, &terms, Endpoint::Other, &headers, &form, &context).await?;
         let context = context.by(Actor::Client(client.id));
         if let Some(grant_id) = grant_of(&shared, token).await? {
             let command = Command::RevokeByClient {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use domain::client::Endpoint;
 use domain::client::metadata::GrantType;
 use domain::entry::Actor;
 use domain::grant::{self, Command, Event, Grant, RefreshSalt, Rule};
@@ -43,7 +44,8 @@ pub async fn token(
         shared.ensure_signs(&terms, &context).await?;
         let form = Form::parse(&headers, &body)?;
         let grant_type = grant_type(&form)?;
-        let client = authenticate(&shared, &terms, &headers, &form, &context).await?;
+        let client =
+            authenticate(&shared, &terms, Endpoint::Token, &headers, &form, &context).await?;
         if !client.registration.metadata.allows(grant_type) {
             return Err(OAuthError::new(
                 Code::UnauthorizedClient,

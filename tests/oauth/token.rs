@@ -183,6 +183,33 @@ async fn how_clients_authenticate() {
     refused(rig.token(&with_secret).await, 401, "invalid_client");
 }
 
+/// RFC 7591 §2: the registered method is the token endpoint's. Who logs out in the other way, as
+/// some libraries do unasked, is not left logged in.
+#[tokio::test]
+async fn a_client_may_log_out_in_either_way() {
+    let rig = Rig::start().await;
+    let client = rig.proxy.register(support::confidential_client()).await;
+    let tokens = rig.log_in(&client).await;
+    let secret = client.secret.as_deref().expect("a secret");
+    let basic = async |endpoint: &str, secret: &str| {
+        let url = format!("{}/{endpoint}", rig.proxy.issuer);
+        let sent = plain_http()
+            .post(url)
+            .basic_auth(&client.id, Some(secret))
+            .form(&[("token", &tokens.refresh)])
+            .send()
+            .await;
+        Answer::read(sent.expect("an answer")).await
+    };
+    for endpoint in ["introspect", "revoke"] {
+        refused(basic(endpoint, "a guess").await, 401, "invalid_client");
+    }
+    let active = basic("introspect", secret).await.expect(200).json();
+    assert_eq!(active["active"], true);
+    basic("revoke", secret).await.expect(200);
+    refused(client.refresh(&tokens.refresh).await, 400, "invalid_grant");
+}
+
 #[tokio::test]
 async fn bodies_that_are_no_forms() {
     let rig = Rig::start().await;

@@ -1,8 +1,9 @@
 //! Client authentication (RFC 6749 §2.3, RFC 7591 §2): whether what was presented is what the
 //! client registered.
 //!
-//! Invariant: a client that chose a method is held to it; one that did not may send its secret
-//! either way; a public client sends none. Every denial is `invalid_client` outside.
+//! Invariant: at the token endpoint a client that chose a method is held to it; one that did not,
+//! and everybody elsewhere, may send the secret either way; a public client sends none. Every
+//! denial is `invalid_client` outside.
 
 use std::sync::Arc;
 
@@ -21,6 +22,16 @@ pub enum Credentials {
     Basic(SecretHash),
     /// A secret in the body.
     Post(SecretHash),
+}
+
+/// Where a client authenticates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Held to `token_endpoint_auth_method` (RFC 7591 §2).
+    Token,
+    /// Revocation or introspection, of which that member does not speak: many clients register
+    /// one way for tokens and log out the other.
+    Other,
 }
 
 /// Why a client is not who it says.
@@ -58,6 +69,7 @@ impl Client {
         &self,
         proxy_id: ProxyId,
         credentials: Credentials,
+        endpoint: Endpoint,
         now: Timestamp,
     ) -> Result<&Arc<Registration>, Denial> {
         let registration = self.registration().ok_or(Denial::Unknown)?;
@@ -75,11 +87,15 @@ impl Client {
                 Some(AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost) | None,
             ) => return Err(Denial::SecretMissing),
             (Credentials::Basic(_), Some(AuthMethod::ClientSecretPost))
-            | (Credentials::Post(_), Some(AuthMethod::ClientSecretBasic)) => {
+            | (Credentials::Post(_), Some(AuthMethod::ClientSecretBasic))
+                if endpoint == Endpoint::Token =>
+            {
                 return Err(Denial::Method);
             }
-            (Credentials::Basic(secret), Some(AuthMethod::ClientSecretBasic) | None)
-            | (Credentials::Post(secret), Some(AuthMethod::ClientSecretPost) | None) => secret,
+            (
+                Credentials::Basic(secret) | Credentials::Post(secret),
+                Some(AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost) | None,
+            ) => secret,
         };
         match &registration.secret {
             Some(secret) if secret.hash != presented => Err(Denial::SecretMismatch),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::authentication::{Credentials, Denial};
+pub use self::authentication::{Credentials, Denial, Endpoint};
 use self::metadata::ClientMetadata;
 use crate::event::Correlation;
 use crate::id::{ClientId, OperatorId, ProxyId};
