@@ -107,7 +107,12 @@ fn presented(headers: &HeaderMap, form: &Form) -> Result<(String, Credentials), 
             "client_id differs from the Authorization header's",
         ));
     }
-    Ok((id, Credentials::Basic(SecretHash::of(&secret))))
+    // RFC 6749 §2.3.1: a client without a secret may leave it empty.
+    let credentials = match secret.is_empty() {
+        true => Credentials::None,
+        false => Credentials::Basic(SecretHash::of(&secret)),
+    };
+    Ok((id, credentials))
 }
 
 /// Both parts are form-encoded before they are joined (RFC 6749 §2.3.1).
@@ -119,14 +124,14 @@ fn basic(value: &[u8]) -> Option<(String, String)> {
     }
     let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (id, secret) = decoded.split_once(':')?;
-    Some((form_decoded(id)?, form_decoded(secret)?))
+    Some((form_decoded(id), form_decoded(secret)))
 }
 
-fn form_decoded(text: &str) -> Option<String> {
+fn form_decoded(text: &str) -> String {
     // A lone value with `=` or `&` in it would be split: escape what separates.
     let escaped = text.replace('&', "%26").replace('=', "%3D");
-    let (decoded, _) = form_urlencoded::parse(escaped.as_bytes()).next()?;
-    Some(decoded.into_owned())
+    let decoded = form_urlencoded::parse(escaped.as_bytes()).next();
+    decoded.map_or_else(String::new, |(decoded, _)| decoded.into_owned())
 }
 
 #[cfg(test)]
@@ -139,6 +144,11 @@ mod tests {
         assert_eq!(
             basic(format!("bAsIc {encoded}").as_bytes()),
             Some(("gateway_1".into(), "gw_secret_a-b".into()))
+        );
+        let public = STANDARD.encode("gateway_1:");
+        assert_eq!(
+            basic(format!("Basic {public}").as_bytes()),
+            Some(("gateway_1".into(), String::new()))
         );
         for value in ["Basic", "Basic !!!", "Bearer x", "Basic bm9jb2xvbg=="] {
             assert_eq!(basic(value.as_bytes()), None, "{value}");

@@ -183,6 +183,36 @@ async fn how_clients_authenticate() {
     refused(rig.token(&with_secret).await, 401, "invalid_client");
 }
 
+/// RFC 6749 §2.3.1: an empty secret is none, and some clients always send Basic.
+#[tokio::test]
+async fn an_empty_password_is_no_secret() {
+    let mut rig = Rig::start().await;
+    let public = rig.client().await;
+    let tokens = rig.log_in(&public).await;
+    let url = format!("{}/token", rig.proxy.issuer);
+    let refresh = async |id: &str| {
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", &tokens.refresh),
+        ];
+        let sent = plain_http()
+            .post(&url)
+            .basic_auth(id, Some(""))
+            .form(&form)
+            .send()
+            .await;
+        Answer::read(sent.expect("an answer")).await
+    };
+    refresh(&public.id).await.expect(200);
+    let confidential = rig.proxy.register(support::confidential_client()).await;
+    refused(refresh(&confidential.id).await, 401, "invalid_client");
+    // What is not recorded yet is when the server stops.
+    rig.server.stop().await;
+    rig.server.start_again().await;
+    let refusals = rig.server.events("type=request.refused").await;
+    assert_eq!(refusals[0]["data"]["cause"], "client_secret_missing");
+}
+
 /// RFC 7591 §2: the registered method is the token endpoint's. Who logs out in the other way, as
 /// some libraries do unasked, is not left logged in.
 #[tokio::test]
