@@ -48,7 +48,10 @@ pub async fn authenticate(
                 .clone()
         }
     };
-    shared.rates.client(id)?;
+    // Anybody can name a public client: what is counted for it alone must be its own.
+    if !registration.metadata.is_public() {
+        shared.rates.client(id)?;
+    }
     Ok(AuthenticatedClient { id, registration })
 }
 

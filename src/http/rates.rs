@@ -17,7 +17,7 @@ pub struct Limits {
     pub registrations_per_minute: u32,
     /// Authorization requests from one address.
     pub authorizations_per_minute: u32,
-    /// Token, revocation and introspection requests from one address, and of one client.
+    /// Token, revocation and introspection requests from one address, and of one client with a secret.
     pub tokens_per_minute: u32,
 }
 
@@ -70,7 +70,7 @@ impl Rates {
         check(self.tokens_by_address.as_ref(), ip.map(block))
     }
 
-    /// Counts a request of a client that is who it says: nobody else uses up what is its own.
+    /// Counts a request of a client that has proven who it is: nobody else uses up what is its own.
     ///
     /// # Errors
     /// There have been too many.

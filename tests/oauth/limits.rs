@@ -119,3 +119,37 @@ async fn one_limit_leaves_the_others_alone() {
         "{refusals:#?}"
     );
 }
+
+/// Whoever knows the id of a public client can send anything in its name, but not from its address.
+#[tokio::test]
+async fn a_stranger_does_not_use_up_what_a_public_client_may() {
+    let setup = Server::setup()
+        .env("GRANTLOG_LIMITS__TOKENS_PER_MINUTE", &LIMIT.to_string())
+        .env("GRANTLOG_NETWORK__TRUSTED_PROXIES", "127.0.0.1");
+    let rig = Rig::on(setup, json!({"oauth_proxy_require_consent": false})).await;
+    let client = rig.client().await;
+    let tokens = rig.log_in(&client).await;
+    let refresh = async |from: &str, refresh_token: &str| {
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("client_id", &client.id),
+            ("refresh_token", refresh_token),
+        ];
+        let sent = plain_http()
+            .post(format!("{}/token", rig.proxy.issuer))
+            .header("x-forwarded-for", from)
+            .form(&form)
+            .send()
+            .await;
+        Answer::read(sent.expect("an answer")).await
+    };
+    for _ in 0..LIMIT {
+        refused(
+            refresh("198.51.100.7", "gw_refresh_x").await,
+            400,
+            "invalid_grant",
+        );
+    }
+    is_turned_away(refresh("198.51.100.7", "gw_refresh_x").await);
+    refresh("203.0.113.9", &tokens.refresh).await.expect(200);
+}
