@@ -26,6 +26,8 @@ pub struct OAuthError {
     pub cause: &'static str,
     /// Whether a stream already tells of it.
     pub is_recorded: bool,
+    /// When it is worth asking again, where that is why: after so many seconds.
+    pub retry_after_s: u64,
 }
 
 /// Error codes, as the RFCs spell them.
@@ -70,6 +72,7 @@ impl OAuthError {
             description: description.into(),
             cause,
             is_recorded: false,
+            retry_after_s: 2,
         }
     }
 
@@ -135,7 +138,7 @@ impl IntoResponse for OAuthError {
                 );
             }
             Code::SlowDown | Code::TemporarilyUnavailable => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+                headers.insert(header::RETRY_AFTER, self.retry_after_s.into());
             }
             Code::InvalidRequest
             | Code::InvalidGrant

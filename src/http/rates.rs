@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 
 use domain::id::ClientId;
+use governor::clock::Clock;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use super::error::{Code, OAuthError};
@@ -103,12 +104,16 @@ fn check<K: std::hash::Hash + Eq + Clone>(
     let (Some(limiter), Some(key)) = (limiter, key) else {
         return Ok(());
     };
-    limiter.check_key(&key).map_err(|_| {
-        OAuthError::new(
-            Code::SlowDown,
-            "rate_limited",
-            "too many requests, try again later",
-        )
+    limiter.check_key(&key).map_err(|not_until| {
+        let wait = not_until.wait_time_from(limiter.clock().now());
+        OAuthError {
+            retry_after_s: wait.as_secs() + u64::from(wait.subsec_nanos() > 0),
+            ..OAuthError::new(
+                Code::SlowDown,
+                "rate_limited",
+                "too many requests, try again later",
+            )
+        }
     })
 }
 
@@ -119,5 +124,23 @@ pub(super) fn block(ip: IpAddr) -> IpAddr {
             let [a, b, c, d, ..] = ip.segments();
             Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_turned_away_is_told_when_the_next_request_is_due() {
+        let rates = Rates::new(Limits {
+            registrations_per_minute: 1,
+            authorizations_per_minute: 0,
+            tokens_per_minute: 0,
+        });
+        let ip = Some("203.0.113.9".parse().unwrap());
+        rates.registration(ip).unwrap();
+        let turned_away = rates.registration(ip).unwrap_err();
+        assert!((30..=60).contains(&turned_away.retry_after_s));
     }
 }
