@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Shared;
 use super::cookies::Step;
+use super::error::{Code, OAuthError};
 use super::pages::{ConsentPage, ErrorPage};
 use super::request::Caller;
 use crate::app::{Context, ProxyTerms, RefusedRequest, Unavailable};
@@ -102,10 +103,10 @@ pub async fn authorize(
 ) -> Response {
     let mut terms = match shared.proxy(&proxy).await {
         Ok(terms) => terms,
-        Err(error) => return shared.answered(ENDPOINT, &proxy, &context, Err(error)),
+        Err(error) => return turned_away(&shared, &proxy, &context, error),
     };
     if let Err(error) = shared.rates.authorization(context.ip) {
-        return shared.answered(ENDPOINT, &proxy, &context, Err(error));
+        return turned_away(&shared, &proxy, &context, error);
     }
     let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
         .into_owned()
@@ -124,7 +125,7 @@ pub async fn authorize(
     if let Err(Rule::ScopeNotOffered | Rule::Resource(_)) = judged {
         terms = match shared.latest(&terms).await {
             Ok(terms) => terms,
-            Err(error) => return shared.answered(ENDPOINT, &proxy, &context, Err(error)),
+            Err(error) => return turned_away(&shared, &proxy, &context, error),
         };
         judged = judge(&terms);
     }
@@ -143,6 +144,37 @@ pub async fn authorize(
     } else {
         to_provider(&shared, &terms, transaction, &context).await
     }
+}
+
+/// A page, as it is a person who asks; but for a proxy that is not there: that is nobody's page.
+fn turned_away(shared: &Shared, proxy: &str, context: &Context, error: OAuthError) -> Response {
+    let (code, message) = if error.code == Code::SlowDown {
+        (
+            "slow_down",
+            "Too many requests came from your network. Please try again in a moment.",
+        )
+    } else {
+        ("temporarily_unavailable", UNAVAILABLE)
+    };
+    let is_missing = error.code == Code::ProxyNotFound;
+    let answer = shared.answered(ENDPOINT, proxy, context, Err(error));
+    if is_missing {
+        return answer;
+    }
+    let page = ErrorPage {
+        status: answer.status(),
+        code,
+        message,
+        detail: None,
+        again: None,
+        request_id: context.request_id,
+    };
+    let mut response = page.into_response();
+    if let Some(wait) = answer.headers().get(header::RETRY_AFTER) {
+        let headers = response.headers_mut();
+        headers.insert(header::RETRY_AFTER, wait.clone());
+    }
+    response
 }
 
 /// The request by the terms of a proxy.
@@ -197,13 +229,15 @@ impl Stop {
     }
 }
 
+const UNAVAILABLE: &str = "This cannot be done right now. Please try again in a moment.";
+
 /// A page for when the stores cannot be used now.
 pub(super) fn unavailable(error: &Unavailable, context: &Context) -> Response {
     tracing::error!(error = error as &dyn std::error::Error, "a store failed");
     let page = ErrorPage {
         status: StatusCode::SERVICE_UNAVAILABLE,
         code: "temporarily_unavailable",
-        message: "This cannot be done right now. Please try again in a moment.",
+        message: UNAVAILABLE,
         detail: None,
         again: None,
         request_id: context.request_id,

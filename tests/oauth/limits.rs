@@ -12,9 +12,12 @@ async fn limited(key: &str) -> Rig {
     Rig::on(setup, json!({"oauth_proxy_require_consent": false})).await
 }
 
+fn wait_s(answer: &Answer) -> u64 {
+    answer.header("retry-after").parse().expect("seconds")
+}
+
 fn is_turned_away(answer: Answer) {
-    let wait: u64 = answer.header("retry-after").parse().expect("seconds");
-    assert!((1..=60).contains(&wait));
+    assert!((1..=60).contains(&wait_s(&answer)));
     refused(answer, 429, "slow_down");
 }
 
@@ -75,7 +78,13 @@ async fn authorizations() {
     for _ in 0..LIMIT {
         ask().await.expect(303);
     }
-    is_turned_away(ask().await);
+    // It is a person who reads this.
+    let page = ask().await.expect(429);
+    assert!(page.header("content-type").starts_with("text/html"));
+    assert_eq!(page.header("cache-control"), "no-store");
+    assert!((1..=60).contains(&wait_s(&page)), "{page:?}");
+    let request_id = page.header("x-request-id");
+    assert!(page.body.contains("slow_down") && page.body.contains(request_id));
 }
 
 #[tokio::test]
