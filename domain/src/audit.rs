@@ -23,8 +23,8 @@ pub struct Read {
     pub route: String,
 }
 
-/// Requests of one cause at one endpoint. The first of a minute is recorded at once, the others
-/// of that minute together, so that noise cannot fill the disk.
+/// Requests of one cause at one endpoint, of one client and from one address. The first of a minute
+/// is recorded at once, the others of that minute together, so that noise cannot fill the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestRefused {
     /// Where, such as `token` or `gateway`.
@@ -39,4 +39,26 @@ pub struct RequestRefused {
     /// When the last of them came.
     #[serde(with = "crate::timestamp")]
     pub last_at: Timestamp,
+    /// The redirect URI that was refused, of one request alone; see [`told_redirect_uri`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect_uri: Option<String>,
+}
+
+const REDIRECT_URI_CHARS_MAX: usize = 200;
+
+/// What the record keeps of a redirect URI that a stranger may have written: no query, fragment or
+/// user information, which may hold anything; nothing that does not show; not much.
+#[must_use]
+pub fn told_redirect_uri(uri: &str) -> String {
+    let uri = uri.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = uri.split_once("://").unwrap_or(("", uri));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    [scheme, separator, host, path]
+        .concat()
+        .chars()
+        .map(|c| if c.is_ascii_graphic() { c } else { '?' })
+        .take(REDIRECT_URI_CHARS_MAX)
+        .collect()
 }

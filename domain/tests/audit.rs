@@ -1,7 +1,7 @@
 //! How facts that belong to no aggregate are kept and told.
 
 use chrono::TimeZone;
-use domain::audit::{Event, Read, RequestRefused};
+use domain::audit::{Event, Read, RequestRefused, told_redirect_uri};
 use domain::{Timestamp, event, explain};
 
 fn at(second: i64) -> Timestamp {
@@ -18,6 +18,7 @@ fn refused(count: u64) -> event::Event {
         count,
         first_at: at(0),
         last_at: at(59),
+        redirect_uri: None,
     })
     .into()
 }
@@ -44,6 +45,25 @@ fn one_refusal_and_many_are_told_apart() {
         &refused(17),
         "17 requests at token were refused: unknown client.",
     );
+}
+
+#[test]
+fn of_a_refused_redirect_uri_only_what_helps_is_kept() {
+    for (sent, kept) in [
+        ("https://app.example/cb", "https://app.example/cb"),
+        ("HTTP://Localhost:1/cb/", "HTTP://Localhost:1/cb/"),
+        ("https://app.example/cb?code=1#x", "https://app.example/cb"),
+        ("https://app.example/cb#a?b", "https://app.example/cb"),
+        ("https://a:b@app.example/@c", "https://app.example/@c"),
+        ("https://a/@evil.example", "https://a/@evil.example"),
+        ("a:b@app.example", "app.example"),
+        ("cursor:cb", "cursor:cb"),
+        ("https://é\n\u{202e}/", "https://???/"),
+        ("", ""),
+    ] {
+        assert_eq!(told_redirect_uri(sent), kept, "{sent}");
+    }
+    assert_eq!(told_redirect_uri(&"é".repeat(9000)).len(), 200);
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub use directory::{Directory, ProxyTerms};
 pub use execute::{ExecuteError, Executed};
 pub use follower::{Progress, Unreadable, Why, decode, follow};
 pub use load::LoadError;
-pub use refusals::{Refusals, RefusedRequest, record as record_refusals};
+pub use refusals::{Refusals, RefusedRequest, block, record as record_refusals};
 pub use revocations::Revocations;
 pub use stamp::Context;
 pub use streams::Stored;

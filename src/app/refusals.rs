@@ -1,11 +1,14 @@
-//! Refused requests as events: the first of a minute and cause at once, the others of that
-//! minute counted and recorded together, so that noise cannot fill the disk.
+//! Refused requests as events: the first of a minute, cause, client and address at once, the others
+//! of that minute counted and recorded together, so that noise cannot fill the disk. Where too many
+//! addresses are refused in a minute, the rest is counted by cause alone.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::audit::RequestRefused;
 use domain::event::Correlation;
+use domain::id::{ClientId, ProxyId};
 use domain::{Timestamp, audit};
 use tokio::sync::mpsc;
 
@@ -29,10 +32,32 @@ pub struct Refusals {
     receiver: Mutex<Option<mpsc::Receiver<First>>>,
 }
 
-/// The first refusal of its minute and cause, to be recorded by itself.
-type First = (RefusedRequest, Box<Context>);
+/// The first refusal of its minute and key, to be recorded by itself.
+struct First {
+    refused: RefusedRequest,
+    redirect_uri: Option<String>,
+    context: Box<Context>,
+}
 
-type Key = (&'static str, &'static str, Option<domain::id::ProxyId>);
+/// What is counted together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    endpoint: &'static str,
+    cause: &'static str,
+    proxy_id: Option<ProxyId>,
+    client_id: Option<ClientId>,
+    block: Option<IpAddr>,
+}
+
+impl Key {
+    fn together(self) -> Self {
+        Self {
+            client_id: None,
+            block: None,
+            ..self
+        }
+    }
+}
 
 struct Counted {
     minute: i64,
@@ -41,6 +66,13 @@ struct Counted {
     first_at: Timestamp,
     last_at: Timestamp,
 }
+
+/// So many keys are told apart by client and address in a minute: neither memory nor disk is filled
+/// by somebody with many addresses.
+const APART_MAX: usize = 128;
+/// And so many of one cause, which must not crowd out the others: every client begins with a
+/// request that is refused for its missing token.
+const APART_OF_CAUSE_MAX: usize = 16;
 
 /// First refusals waiting to be recorded; beyond that they are only counted.
 const WAITING_MAX: usize = 256;
@@ -59,13 +91,30 @@ impl Default for Refusals {
 impl Refusals {
     /// Takes note of a refusal. Never waits: recording happens in [`record`].
     pub fn note(&self, refused: RefusedRequest, context: &Context) {
-        let key = (
-            refused.endpoint,
-            refused.cause,
-            refused.correlation.proxy_id,
-        );
+        self.note_redirect_uri(refused, None, context);
+    }
+
+    /// The same, where it was a redirect URI that was refused.
+    pub fn note_redirect_uri(
+        &self,
+        refused: RefusedRequest,
+        redirect_uri: Option<String>,
+        context: &Context,
+    ) {
         let minute = context.now.timestamp() / 60;
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let apart = Key {
+            endpoint: refused.endpoint,
+            cause: refused.cause,
+            proxy_id: refused.correlation.proxy_id,
+            client_id: refused.correlation.client_id,
+            block: context.ip.map(block),
+        };
+        let together = apart.together();
+        let of_cause = || counts.keys().filter(|key| key.together() == together);
+        let has_room = counts.len() < APART_MAX && of_cause().count() < APART_OF_CAUSE_MAX;
+        let is_apart = counts.contains_key(&apart) || has_room;
+        let key = if is_apart { apart } else { together };
         match counts.get_mut(&key) {
             Some(counted) if counted.minute == minute || counted.more > 0 => {
                 if counted.more == 0 {
@@ -81,9 +130,11 @@ impl Refusals {
                     first_at: context.now,
                     last_at: context.now,
                 };
-                let sent = self
-                    .first_ones
-                    .try_send((refused, Box::new(context.clone())));
+                let sent = self.first_ones.try_send(First {
+                    refused,
+                    redirect_uri,
+                    context: Box::new(context.clone()),
+                });
                 let more = u64::from(sent.is_err());
                 counts.insert(key, Counted { more, ..counted });
             }
@@ -122,42 +173,50 @@ pub async fn record(app: Arc<App>, stop: impl Future<Output = ()>) {
     loop {
         tokio::select! {
             () = &mut stop => break,
-            Some((refused, context)) = receiver.recv() => one(&app, &refused, &context).await,
+            Some(first) = receiver.recv() => one(&app, first).await,
             _ = minutes.tick() => several(&app, false).await,
         }
     }
-    while let Ok((refused, context)) = receiver.try_recv() {
-        one(&app, &refused, &context).await;
+    while let Ok(first) = receiver.try_recv() {
+        one(&app, first).await;
     }
     several(&app, true).await;
 }
 
-async fn one(app: &App, refused: &RefusedRequest, context: &Context) {
+async fn one(app: &App, first: First) {
+    let (refused, context) = (first.refused, first.context);
     let event = RequestRefused {
         endpoint: refused.endpoint.to_owned(),
         cause: refused.cause.to_owned(),
         count: 1,
         first_at: context.now,
         last_at: context.now,
+        redirect_uri: first.redirect_uri,
     };
-    append(app, event, refused.correlation, context).await;
+    append(app, event, refused.correlation, &context).await;
 }
 
 async fn several(app: &App, all: bool) {
     let now = crate::clock::now();
-    for ((endpoint, cause, proxy_id), counted) in app.refusals.take(now, all) {
+    for (key, counted) in app.refusals.take(now, all) {
         let event = RequestRefused {
-            endpoint: endpoint.to_owned(),
-            cause: cause.to_owned(),
+            endpoint: key.endpoint.to_owned(),
+            cause: key.cause.to_owned(),
             count: counted.more,
             first_at: counted.first_at,
             last_at: counted.last_at,
+            redirect_uri: None,
         };
         let correlation = Correlation {
-            proxy_id,
-            ..Correlation::default()
+            proxy_id: key.proxy_id,
+            client_id: key.client_id,
+            subject: None,
         };
-        append(app, event, correlation, &Context::system(now)).await;
+        let context = Context {
+            ip: key.block,
+            ..Context::system(now)
+        };
+        append(app, event, correlation, &context).await;
     }
 }
 
@@ -165,5 +224,110 @@ async fn append(app: &App, event: RequestRefused, correlation: Correlation, cont
     let event = audit::Event::RequestRefused(event).into();
     if let Err(error) = app.record("refusals", event, correlation, context).await {
         tracing::warn!(%error, "a refused request could not be recorded");
+    }
+}
+
+/// The block that one customer is given, which counts as one address: of IPv6 a /64.
+#[must_use]
+pub fn block(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(client_id: Option<ClientId>) -> RefusedRequest {
+        RefusedRequest {
+            endpoint: "token",
+            cause: "unknown_code",
+            correlation: Correlation {
+                client_id,
+                ..Correlation::default()
+            },
+        }
+    }
+
+    fn from(ip: &str) -> Context {
+        Context {
+            ip: Some(ip.parse().unwrap()),
+            ..Context::system(Timestamp::UNIX_EPOCH)
+        }
+    }
+
+    fn first_ones(refusals: &Refusals) -> usize {
+        let mut receiver = refusals.receiver.lock().unwrap().take().unwrap();
+        std::iter::from_fn(|| receiver.try_recv().ok()).count()
+    }
+
+    #[test]
+    fn addresses_and_clients_are_told_apart() {
+        let refusals = Refusals::default();
+        let client = Some(ClientId(uuid::Uuid::from_u128(1)));
+        for (client_id, ip) in [
+            (None, "203.0.113.9"),
+            (None, "203.0.113.9"),
+            (None, "203.0.113.10"),
+            (client, "203.0.113.9"),
+            (None, "2001:db8::1"),
+            (None, "2001:db8::2"),
+        ] {
+            refusals.note(refused(client_id), &from(ip));
+        }
+        let counted = refusals.take(Timestamp::UNIX_EPOCH, true);
+        let mut counted: Vec<_> = counted
+            .into_iter()
+            .map(|(key, counted)| (key.block.unwrap().to_string(), counted.more))
+            .collect();
+        counted.sort();
+        assert_eq!(
+            counted,
+            [("2001:db8::".to_owned(), 1), ("203.0.113.9".to_owned(), 1)]
+        );
+        assert_eq!(first_ones(&refusals), 4);
+    }
+
+    #[test]
+    fn a_flood_from_many_addresses_is_counted_together_and_crowds_out_no_other_cause() {
+        let refusals = Refusals::default();
+        for n in 0..10_000_u32 {
+            let ip = IpAddr::from(n.to_be_bytes()).to_string();
+            refusals.note(refused(None), &from(&ip));
+        }
+        let of_cause = APART_OF_CAUSE_MAX + 1;
+        assert_eq!(refusals.counts.lock().unwrap().len(), of_cause);
+        let other = RefusedRequest {
+            cause: "unknown_client",
+            ..refused(None)
+        };
+        refusals.note(other, &from("203.0.113.9"));
+        let counted = refusals.take(Timestamp::UNIX_EPOCH, true);
+        assert_eq!(counted.len(), 1);
+        assert_eq!(counted[0].0.block, None);
+        // All but those that were recorded by themselves.
+        assert_eq!(counted[0].1.more, 10_000 - of_cause as u64);
+        assert_eq!(first_ones(&refusals), of_cause + 1);
+    }
+
+    #[test]
+    fn many_causes_from_many_addresses_are_bounded_all_the_same() {
+        const CAUSES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+        let refusals = Refusals::default();
+        for (n, cause) in (0..6_000_u32).zip(CAUSES.iter().cycle()) {
+            let refused = RefusedRequest {
+                cause,
+                ..refused(None)
+            };
+            let ip = IpAddr::from(n.to_be_bytes()).to_string();
+            refusals.note(refused, &from(&ip));
+        }
+        let known = refusals.counts.lock().unwrap().len();
+        assert!(known <= APART_MAX + CAUSES.len(), "{known}");
     }
 }

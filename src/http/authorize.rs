@@ -13,9 +13,9 @@ use domain::authorization::{
 };
 use domain::client::{Client, Registration};
 use domain::grant::{Consent, Grant, Requested};
-use domain::id::{GrantId, ProviderId};
+use domain::id::{ClientId, GrantId, ProviderId};
 use domain::secret::SecretHash;
-use domain::{Timestamp, event::Correlation};
+use domain::{Timestamp, audit, event::Correlation};
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
@@ -114,11 +114,14 @@ pub async fn authorize(
     let parameters = AuthorizationParameters::new(pairs);
     let client = match client(&shared, &parameters, &terms, context.now).await {
         Ok(client) => client,
-        Err(error) => return error.into_page(&shared, &terms, &context),
+        Err(error) => return error.into_page(&shared, &terms, &context, Concerned::default()),
     };
     let (registration, target) = match parameters.target(&client, terms.id) {
         Ok(found) => found,
-        Err(error) => return Stop::from(error).into_page(&shared, &terms, &context),
+        Err(error) => {
+            let concerned = Concerned::target(error, &client, &parameters);
+            return Stop::from(error).into_page(&shared, &terms, &context, concerned);
+        }
     };
     let judge = |terms: &ProxyTerms| judge(&shared, &parameters, registration, &target, terms);
     let mut judged = judge(&terms);
@@ -132,8 +135,9 @@ pub async fn authorize(
     let request = match judged {
         Ok(request) => request,
         Err(rule) => {
-            note(&shared, &terms, &context, cause(rule));
-            return redirect(&shared, &terms, &target, Outcome::Error(error_code(rule)));
+            let concerned = Concerned::client(registration);
+            note(&shared, &terms, &context, cause(rule), concerned);
+            return redirect(&shared, &terms, &target, Outcome::Refused(rule));
         }
     };
     let wants_consent =
@@ -208,12 +212,18 @@ impl From<Unanswerable> for Stop {
 }
 
 impl Stop {
-    fn into_page(self, shared: &Shared, terms: &ProxyTerms, context: &Context) -> Response {
+    fn into_page(
+        self,
+        shared: &Shared,
+        terms: &ProxyTerms,
+        context: &Context,
+        concerned: Concerned,
+    ) -> Response {
         let (code, message) = match self {
             Self::Store(error) => return unavailable(&error, context),
             Self::Request(error) => {
                 let (code, cause, message) = local(error);
-                note(shared, terms, context, cause);
+                note(shared, terms, context, cause, concerned);
                 (code, message)
             }
         };
@@ -373,6 +383,9 @@ pub(super) async fn to_provider(
 /// What a client is told at its redirect URI.
 pub(super) enum Outcome<'a> {
     Code(&'a Secret),
+    /// The request breaks a rule.
+    Refused(Rule),
+    /// The request was good, and nothing came of it.
     Error(&'static str),
 }
 
@@ -387,7 +400,12 @@ pub(super) fn redirect(
     let mut query = form_urlencoded::Serializer::new(String::new());
     match outcome {
         Outcome::Code(code) => query.append_pair("code", code.expose()),
-        Outcome::Error(error) => query.append_pair("error", error),
+        Outcome::Refused(rule) => query
+            .append_pair("error", error_code(rule))
+            .append_pair("error_description", &rule.to_string()),
+        Outcome::Error(error) => query
+            .append_pair("error", error)
+            .append_pair("error_description", description(error)),
     };
     if let Some(state) = &target.state {
         query.append_pair("state", state);
@@ -414,16 +432,52 @@ fn see_other(location: &str) -> Response {
     response
 }
 
-fn note(shared: &Shared, terms: &ProxyTerms, context: &Context, cause: &'static str) {
+/// What a refusal names, as far as it is certain.
+#[derive(Default)]
+struct Concerned {
+    client_id: Option<ClientId>,
+    redirect_uri: Option<String>,
+}
+
+impl Concerned {
+    fn client(registration: &Registration) -> Self {
+        Self {
+            client_id: Some(registration.client_id),
+            redirect_uri: None,
+        }
+    }
+
+    /// For a target that was refused: which one, of a client that is registered here.
+    fn target(error: Unanswerable, client: &Client, parameters: &AuthorizationParameters) -> Self {
+        let here = client.registration();
+        let here = here.filter(|_| error != Unanswerable::ClientUnknown);
+        let refused = parameters.redirect_uri();
+        let refused = refused.filter(|_| error == Unanswerable::RedirectUriUnregistered);
+        Self {
+            client_id: here.map(|registration| registration.client_id),
+            redirect_uri: refused.map(audit::told_redirect_uri),
+        }
+    }
+}
+
+fn note(
+    shared: &Shared,
+    terms: &ProxyTerms,
+    context: &Context,
+    cause: &'static str,
+    concerned: Concerned,
+) {
     let refused = RefusedRequest {
         endpoint: ENDPOINT,
         cause,
         correlation: Correlation {
             proxy_id: Some(terms.id),
+            client_id: concerned.client_id,
             ..Correlation::default()
         },
     };
-    shared.app.refusals.note(refused, context);
+    let refusals = &shared.app.refusals;
+    refusals.note_redirect_uri(refused, concerned.redirect_uri, context);
 }
 
 /// Page code, recorded cause and message of an error that is not redirected.
@@ -486,6 +540,15 @@ fn error_code(rule: Rule) -> &'static str {
         Rule::ScopeMalformed | Rule::ScopeNotOffered | Rule::ScopeNotRegistered => "invalid_scope",
         Rule::Resource(_) => "invalid_target",
         Rule::LoginRequired => "login_required",
+    }
+}
+
+/// What a client's developer is told of an error that is not theirs.
+fn description(error: &str) -> &'static str {
+    match error {
+        "access_denied" => "the person or the identity provider said no",
+        "temporarily_unavailable" => "the identity provider cannot be used now",
+        _ => "the login at the identity provider failed",
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! IPv6 addresses count by /64, the smallest block that one customer is given.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use domain::id::ClientId;
@@ -10,6 +10,7 @@ use governor::clock::Clock;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use super::error::{Code, OAuthError};
+pub(super) use crate::app::block;
 
 /// Requests per minute; 0 switches a limit off.
 #[derive(Clone, Copy, Debug)]
@@ -115,16 +116,6 @@ fn check<K: std::hash::Hash + Eq + Clone>(
             )
         }
     })
-}
-
-pub(super) fn block(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-    }
 }
 
 #[cfg(test)]

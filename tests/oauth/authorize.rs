@@ -128,6 +128,8 @@ async fn what_goes_back_to_the_client_as_an_error() {
     ] {
         let page = client.authorize(&mut Browser::new(), &params, ALICE).await;
         assert_eq!(page.param("error").as_deref(), Some(error), "{}", page.url);
+        let description = page.param("error_description").expect("a description");
+        assert!(description.starts_with("expected "), "{description}");
         assert_eq!(
             page.param("iss").as_deref(),
             Some(rig.proxy.issuer.as_str())
@@ -135,6 +137,38 @@ async fn what_goes_back_to_the_client_as_an_error() {
         assert_eq!(page.param("code"), None);
     }
     assert!(rig.provider.requests_to(Endpoint::Authorize).is_empty());
+}
+
+/// Who looks for a client finds what it did wrong, and the redirect URI it sent.
+#[tokio::test]
+async fn a_refusal_names_the_client_once_it_is_certain() {
+    let mut rig = Rig::start().await;
+    let client = rig.client().await;
+    let good = client.authorization(&Pkce::rfc7636());
+    let elsewhere = "https://app.example/cb?code=secret";
+    for params in [
+        good.clone().with("redirect_uri", elsewhere),
+        good.clone().without("code_challenge"),
+    ] {
+        let url = client.authorize_url(&params);
+        plain_http().get(&url).send().await.expect("an answer");
+    }
+    // What is not recorded yet is when the server stops.
+    rig.server.stop().await;
+    rig.server.start_again().await;
+    let of_client = format!("type=request.refused&client_id={}", client.id);
+    let refusals = rig.server.events(&of_client).await;
+    let told: Vec<_> = refusals
+        .iter()
+        .map(|event| json!([event["data"]["cause"], event["data"]["redirect_uri"]]))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            json!(["redirect_uri_unregistered", "https://app.example/cb"]),
+            json!(["code_challenge_missing", null]),
+        ]
+    );
 }
 
 #[tokio::test]
@@ -253,6 +287,7 @@ async fn consent_binds_the_browser_and_a_no_is_a_no() {
         )
         .await;
     assert_eq!(denied.param("error").as_deref(), Some("access_denied"));
+    assert!(denied.param("error_description").is_some());
     assert!(rig.provider.requests_to(Endpoint::Authorize).is_empty());
     let logins = rig.server.list("/api/v1/logins").await;
     assert_eq!(logins[0]["outcome"], "denied");

@@ -94,6 +94,12 @@ impl AuthorizationParameters {
         Ok((registration, target))
     }
 
+    /// The redirect URI as it was sent, good or not.
+    #[must_use]
+    pub fn redirect_uri(&self) -> Option<&str> {
+        self.value("redirect_uri")
+    }
+
     /// The whole request: the second stage.
     ///
     /// # Errors

@@ -424,6 +424,15 @@ fn facts() -> Vec<(Envelope, Event)> {
         count: 17,
         first_at: at("08:15:01"),
         last_at: at("08:15:59.999999"),
+        redirect_uri: None,
+    });
+    let elsewhere = audit::Event::RequestRefused(audit::RequestRefused {
+        endpoint: "authorization".to_owned(),
+        cause: "redirect_uri_unregistered".to_owned(),
+        count: 1,
+        first_at: at("08:15:01"),
+        last_at: at("08:15:01"),
+        redirect_uri: Some("http://localhost:8976/oauth".to_owned()),
     });
     let kid = || "4f1d2c3b4a5968778695a4b3c2d1e0f1".to_owned();
     let created = key::Event::Created(key::Created {
@@ -434,6 +443,7 @@ fn facts() -> Vec<(Envelope, Event)> {
     vec![
         sample("audit", Actor::Operator(OPERATOR), None, read.into()),
         sample("refusals", Actor::System, Some(PROXY), refused.into()),
+        sample("refusals", Actor::Anonymous, Some(PROXY), elsewhere.into()),
         sample("signing-key", Actor::System, None, created.into()),
         sample("signing-key", Actor::System, None, retired.into()),
     ]

@@ -193,15 +193,20 @@ fn other_events() -> Vec<BoxedStrategy<Event>> {
         );
     let ended = uuid().prop_map(|by| api_key::Revoked { by: OperatorId(by) });
     let read = text().prop_map(|route| audit::Read { route });
-    let refused = (text(), text(), any::<u64>(), instant(), instant()).prop_map(
-        |(endpoint, cause, count, first_at, last_at)| audit::RequestRefused {
-            endpoint,
-            cause,
-            count,
-            first_at,
-            last_at,
-        },
-    );
+    let refused = (
+        (text(), text(), any::<u64>()),
+        (instant(), instant(), option::of(text())),
+    )
+        .prop_map(
+            |((endpoint, cause, count), (first_at, last_at, redirect_uri))| audit::RequestRefused {
+                endpoint,
+                cause,
+                count,
+                first_at,
+                last_at,
+                redirect_uri,
+            },
+        );
     let created = (text(), algorithm()).prop_map(|(kid, alg)| key::Created { kid, alg });
     let retired = text().prop_map(|kid| key::Retired { kid });
     vec![
