@@ -5,8 +5,8 @@ mod support;
 use domain::Aggregate;
 use domain::client::metadata::{AuthMethod, ClientMetadata};
 use domain::client::{
-    Client, Command, Credentials, Denial, Endpoint, Event, Expired, FirstAuthorized, Register,
-    Registered, Removed, Remover, Rule, Secret, Update, Updated,
+    Client, Command, Credentials, Denial, Endpoint, Event, Expired, FirstAuthorized, Named,
+    Register, Registered, Removed, Remover, Rule, Secret, Update, Updated,
 };
 use domain::id::{ClientId, OperatorId, ProxyId};
 use domain::redirect_uri::AllowedRedirects;
@@ -59,6 +59,7 @@ fn update(token: &str, method: Option<&str>) -> Command {
     Command::Update(Box::new(Update {
         registration_token: SecretHash::of(token),
         metadata: metadata(method),
+        named: Named::default(),
         secret: secret("second"),
         next_registration_token: SecretHash::of("next"),
     }))
@@ -214,6 +215,40 @@ fn only_a_client_that_was_never_used_expires() {
     given::<Client>(&[registered(None), expired()])
         .when(expire(900))
         .then_refused(Rule::Unknown);
+}
+
+/// RFC 7592 §2.2: who an update says it is must be who it is, and nobody chooses a secret.
+#[test]
+fn an_update_that_names_another_client_or_secret_is_refused() {
+    let update = |client_id: Option<&str>, secret: Option<&str>| {
+        let Command::Update(mut update) = update("token", None) else {
+            panic!("expected an update");
+        };
+        update.named = Named {
+            client_id: client_id.map(str::to_owned),
+            secret: secret.map(SecretHash::of),
+        };
+        Command::Update(update)
+    };
+    let own = CLIENT.to_string();
+    for (client_id, secret) in [
+        (None, None),
+        (Some(own.as_str()), None),
+        (Some(own.as_str()), Some("first")),
+    ] {
+        given::<Client>(&[registered(None)])
+            .when(update(client_id, secret))
+            .then(&[updated(None, None)]);
+    }
+    given::<Client>(&[registered(None)])
+        .when(update(Some("gateway_other"), None))
+        .then_refused(Rule::ClientId);
+    given::<Client>(&[registered(None)])
+        .when(update(Some(&own), Some("second")))
+        .then_refused(Rule::ClientSecret);
+    given::<Client>(&[registered(Some("none"))])
+        .when(update(None, Some("first")))
+        .then_refused(Rule::ClientSecret);
 }
 
 #[track_caller]

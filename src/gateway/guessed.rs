@@ -3,7 +3,6 @@
 //! same handlers; a person is sent on to the real authorization endpoint, because the cookies of
 //! a login belong to that origin.
 
-use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -49,10 +48,10 @@ pub(super) async fn token(
 pub(super) async fn register(
     State(shared): State<Shared>,
     caller: Caller,
-    body: Bytes,
+    posted: Posted,
 ) -> Response {
     let proxy = default_proxy(&shared);
-    registration::register(State(shared), proxy, caller, body).await
+    registration::register(State(shared), proxy, caller, posted).await
 }
 
 /// Empty, and so unknown to every handler, if there is none.

@@ -261,6 +261,16 @@ impl From<client::Rule> for OAuthError {
                 "unknown_client",
                 "the registration access token is invalid",
             ),
+            Rule::ClientId => Self::new(
+                Code::InvalidClientMetadata,
+                "client_id_mismatch",
+                rule.to_string(),
+            ),
+            Rule::ClientSecret => Self::new(
+                Code::InvalidClientMetadata,
+                "client_secret_mismatch",
+                rule.to_string(),
+            ),
             Rule::Exists | Rule::InUse | Rule::TooRecent => Self::new(
                 Code::InvalidRequest,
                 "client_state",

@@ -4,7 +4,6 @@
 //! client is confidential (`client_secret_basic`), as RFC 7591 §2 says.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +15,7 @@ use domain::secret::SecretHash;
 use serde_json::{Map, Value};
 
 use super::error::{Code, OAuthError, no_store};
+use super::form::Posted;
 use super::request::Caller;
 use super::{Shared, strict_json};
 use crate::app::{Context, ProxyTerms};
@@ -29,12 +29,12 @@ pub async fn register(
     State(shared): State<Shared>,
     Path(proxy): Path<String>,
     Caller(context): Caller,
-    body: Bytes,
+    Posted { headers, body }: Posted,
 ) -> Response {
     let outcome = async {
         let terms = shared.proxy(&proxy).await?;
         shared.rates.registration(context.ip)?;
-        let metadata = metadata(&shared, &terms, &body).await?;
+        let metadata = metadata(&shared, &terms, &document(&headers, &body)?).await?;
         let client_id = ClientId(clock::event_id().0);
         let secret = (!metadata.is_public()).then(Secret::for_client);
         let registration_token = Secret::for_registration();
@@ -91,24 +91,31 @@ pub async fn update(
     State(shared): State<Shared>,
     Path((proxy, client)): Path<(String, String)>,
     Caller(context): Caller,
-    headers: HeaderMap,
-    body: Bytes,
+    Posted { headers, body }: Posted,
 ) -> Response {
     let outcome = async {
         let (terms, client_id, token) =
             managed(&shared, &proxy, &client, &headers, &context).await?;
         let state = shared.app.fresh::<Client>(client_id).await?;
-        let before = state
-            .registration()
-            .filter(|registration| registration.proxy_id == terms.id)
-            .ok_or_else(wrong_token)?;
-        let metadata = metadata(&shared, &terms, &body).await?;
+        // Who may ask comes first: a stranger learns nothing of what would be wrong with the rest.
+        let before = state.managed_by(&SecretHash::of(&token))?;
+        if before.proxy_id != terms.id {
+            return Err(wrong_token());
+        }
+        let document = document(&headers, &body)?;
+        let metadata = metadata(&shared, &terms, &document).await?;
+        let secret = text(&document, "client_secret")?;
+        let named = client::Named {
+            client_id: text(&document, "client_id")?.map(str::to_owned),
+            secret: secret.map(SecretHash::of),
+        };
         let becomes_confidential = before.secret.is_none() && !metadata.is_public();
         let secret = Secret::for_client();
         let next = Secret::for_registration();
         let command = Command::Update(Box::new(client::Update {
             registration_token: SecretHash::of(&token),
             metadata,
+            named,
             secret: client::Secret {
                 hash: secret.hash(),
                 expires_at: None,
@@ -168,20 +175,42 @@ pub async fn remove(
     shared.answered(ENDPOINT, &proxy, &context, outcome.await)
 }
 
+/// The JSON document of a request.
+fn document(headers: &HeaderMap, body: &[u8]) -> Result<Value, OAuthError> {
+    strict_json::parse(body).map_err(|error| {
+        let is_json = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|mime| mime.to_ascii_lowercase().contains("json"));
+        let (cause, description) = if is_json {
+            ("malformed_json", error.to_string())
+        } else {
+            ("content_type", "expected application/json".to_owned())
+        };
+        OAuthError::new(Code::InvalidClientMetadata, cause, description)
+    })
+}
+
+/// A member that is text, unless absent; null and empty count as that (RFC 7592 §2.2).
+fn text<'a>(document: &'a Value, member: &str) -> Result<Option<&'a str>, OAuthError> {
+    match document.get(member) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
+        Some(_) => Err(OAuthError::new(
+            Code::InvalidClientMetadata,
+            "metadata_refused",
+            format!("{member}: expected text"),
+        )),
+    }
+}
+
 async fn metadata(
     shared: &Shared,
     terms: &ProxyTerms,
-    body: &[u8],
+    document: &Value,
 ) -> Result<ClientMetadata, OAuthError> {
-    let document = strict_json::parse(body).map_err(|error| {
-        OAuthError::new(
-            Code::InvalidClientMetadata,
-            "malformed_json",
-            error.to_string(),
-        )
-    })?;
     let parse = |terms: &ProxyTerms| {
-        ClientMetadata::parse(&document, &terms.proxy.settings.allowed_redirects)
+        ClientMetadata::parse(document, &terms.proxy.settings.allowed_redirects)
     };
     match parse(terms) {
         Err(InvalidMetadata::RedirectUri(_)) => Ok(parse(&shared.latest(terms).await?)?),

@@ -120,6 +120,12 @@ async fn metadata_that_is_refused() {
             "invalid_client_metadata",
         );
     }
+    let form = post("a=b".to_owned(), "application/x-www-form-urlencoded").await;
+    assert_eq!(
+        form.json()["error_description"],
+        "expected application/json"
+    );
+    refused(form, 400, "invalid_client_metadata");
     refused(
         post("[".repeat(10_000), "application/json").await,
         400,
@@ -196,6 +202,33 @@ async fn a_registration_is_managed_with_its_token_alone() {
         .expect("an answer");
     assert_eq!(gone.status(), 204);
     read(next).await.expect(401);
+}
+
+/// RFC 7592 §2.2: what an update says of the client must be so; who may ask comes before all of it.
+#[tokio::test]
+async fn an_update_is_for_the_client_it_names() {
+    let rig = Rig::start().await;
+    let client = rig.proxy.register(support::confidential_client()).await;
+    let member = |name: &str| client.registration[name].as_str().expect("text");
+    let url = member("registration_client_uri");
+    let put = async |token: &str, document: &Value| {
+        let sent = plain_http().put(url).bearer_auth(token).json(document);
+        Answer::read(sent.send().await.expect("an answer")).await
+    };
+    let token = member("registration_access_token");
+    for (name, value) in [
+        ("client_id", json!("gateway_other")),
+        ("client_id", json!(1)),
+        ("client_secret", json!("of my choice")),
+    ] {
+        let document = with(name, value);
+        refused(put(token, &document).await, 400, "invalid_client_metadata");
+    }
+    refused(put("wrong", &json!([])).await, 401, "invalid_token");
+    let mut whole = support::confidential_client();
+    whole["client_id"] = json!(client.id);
+    whole["client_secret"] = json!(client.secret);
+    put(token, &whole).await.expect(200);
 }
 
 #[tokio::test]

@@ -59,10 +59,22 @@ pub struct Update {
     pub registration_token: SecretHash,
     /// What it says about itself from now on.
     pub metadata: ClientMetadata,
+    /// Who it says it is, if it says so.
+    pub named: Named,
     /// A fresh secret, for a client that was public and is no more; others keep what they have.
     pub secret: Secret,
     /// Hash of the token that manages the registration from now on.
     pub next_registration_token: SecretHash,
+}
+
+/// Whom an update is about by its own words (RFC 7592 §2.2). What is there must be right; what is
+/// left out is forgiven, though `client_id` must not be: the address and the token name the client.
+#[derive(Clone, Debug, Default)]
+pub struct Named {
+    /// `client_id`, if sent.
+    pub client_id: Option<String>,
+    /// Hash of `client_secret`, if sent.
+    pub secret: Option<SecretHash>,
 }
 
 /// Who takes a client away.
@@ -165,6 +177,12 @@ pub enum Rule {
     /// The presented registration token is not the current one.
     #[error("wrong registration token")]
     RegistrationToken,
+    /// An update names another client.
+    #[error("client_id differs from the client's")]
+    ClientId,
+    /// An update names another secret; a client cannot choose its own.
+    #[error("client_secret differs from the client's")]
+    ClientSecret,
     /// A person authorized it, so it does not expire.
     #[error("the client is in use")]
     InUse,
@@ -229,6 +247,25 @@ impl Client {
         }
     }
 
+    fn update(&self, update: Update) -> Result<Vec<Event>, Rule> {
+        let current = self.managed_by(&update.registration_token)?;
+        let named = &update.named;
+        let client_id = current.client_id.to_string();
+        if named.client_id.as_ref().is_some_and(|id| *id != client_id) {
+            return Err(Rule::ClientId);
+        }
+        let secret = current.secret.map(|secret| secret.hash);
+        if named.secret.is_some() && named.secret != secret {
+            return Err(Rule::ClientSecret);
+        }
+        let needs_secret = !update.metadata.is_public() && current.secret.is_none();
+        Ok(vec![Event::Updated(Box::new(Updated {
+            metadata: update.metadata,
+            secret: needs_secret.then_some(update.secret),
+            registration_token: update.next_registration_token,
+        }))])
+    }
+
     fn remove(&self, remover: Remover) -> Result<Vec<Event>, Rule> {
         let by = match remover {
             Remover::Client { registration_token } => {
@@ -268,15 +305,7 @@ impl Aggregate for Client {
                     Err(Rule::Exists.into())
                 }
             },
-            Command::Update(update) => {
-                let current = self.managed_by(&update.registration_token)?;
-                let needs_secret = !update.metadata.is_public() && current.secret.is_none();
-                Ok(vec![Event::Updated(Box::new(Updated {
-                    metadata: update.metadata,
-                    secret: needs_secret.then_some(update.secret),
-                    registration_token: update.next_registration_token,
-                }))])
-            }
+            Command::Update(update) => Ok(self.update(*update)?),
             Command::Remove(remover) => Ok(self.remove(remover)?),
             Command::RecordFirstAuthorization => {
                 let registration = self.registration().ok_or(Rule::Unknown)?;

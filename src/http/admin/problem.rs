@@ -278,9 +278,12 @@ impl From<client::Rule> for Problem {
         use client::Rule;
         match rule {
             Rule::Unknown => Self::not_found("unknown_client", "client"),
-            Rule::Exists | Rule::InUse | Rule::TooRecent | Rule::RegistrationToken => {
-                Self::conflict("client_state", rule.to_string())
-            }
+            Rule::Exists
+            | Rule::InUse
+            | Rule::TooRecent
+            | Rule::RegistrationToken
+            | Rule::ClientId
+            | Rule::ClientSecret => Self::conflict("client_state", rule.to_string()),
         }
     }
 }
