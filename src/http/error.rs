@@ -56,6 +56,12 @@ pub enum Code {
     UnapprovedSoftwareStatement,
     /// RFC 6750 §3.1; 401 with a Bearer challenge (RFC 7592).
     InvalidToken,
+    /// The same, where none was presented: its challenge has no error code.
+    #[serde(rename = "invalid_token")]
+    TokenMissing,
+    /// RFC 6749 §5.2, of a body that is not read to its end; 413.
+    #[serde(rename = "invalid_request")]
+    TooLarge,
     /// No such proxy here; 404.
     ProxyNotFound,
     /// Too many requests; 429.
@@ -100,7 +106,10 @@ impl Code {
             | Self::InvalidRedirectUri
             | Self::InvalidClientMetadata
             | Self::UnapprovedSoftwareStatement => StatusCode::BAD_REQUEST,
-            Self::InvalidClient | Self::InvalidToken => StatusCode::UNAUTHORIZED,
+            Self::InvalidClient | Self::InvalidToken | Self::TokenMissing => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ProxyNotFound => StatusCode::NOT_FOUND,
             Self::SlowDown => StatusCode::TOO_MANY_REQUESTS,
             Self::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -137,6 +146,9 @@ impl IntoResponse for OAuthError {
                     HeaderValue::from_static("Bearer error=\"invalid_token\""),
                 );
             }
+            Code::TokenMissing => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
             Code::SlowDown | Code::TemporarilyUnavailable => {
                 headers.insert(header::RETRY_AFTER, self.retry_after_s.into());
             }
@@ -149,6 +161,7 @@ impl IntoResponse for OAuthError {
             | Code::InvalidRedirectUri
             | Code::InvalidClientMetadata
             | Code::UnapprovedSoftwareStatement
+            | Code::TooLarge
             | Code::ProxyNotFound => {}
         }
         response

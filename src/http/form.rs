@@ -2,9 +2,9 @@
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 
-use super::error::OAuthError;
+use super::error::{Code, OAuthError};
 
 /// A request that a client posted, taken apart without copying it.
 pub struct Posted {
@@ -15,11 +15,17 @@ pub struct Posted {
 }
 
 impl<S: Send + Sync> FromRequest<S> for Posted {
-    type Rejection = <Bytes as FromRequest<S>>::Rejection;
+    type Rejection = OAuthError;
 
     async fn from_request(mut request: Request, state: &S) -> Result<Self, Self::Rejection> {
         let headers = std::mem::take(request.headers_mut());
-        let body = Bytes::from_request(request, state).await?;
+        let body = Bytes::from_request(request, state).await;
+        let body = body.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                OAuthError::new(Code::TooLarge, "body_too_large", "the request is too large")
+            }
+            _ => OAuthError::invalid_request("body", "the request ended early"),
+        })?;
         Ok(Self { headers, body })
     }
 }

@@ -235,9 +235,17 @@ async fn managed(
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim().to_owned())
-        .ok_or_else(wrong_token)?;
+        .ok_or_else(missing_token)?;
     let client_id = client.parse().map_err(|_| wrong_token())?;
     Ok((terms, client_id, token))
+}
+
+fn missing_token() -> OAuthError {
+    OAuthError::new(
+        Code::TokenMissing,
+        "registration_token_missing",
+        "expected the registration access token",
+    )
 }
 
 fn wrong_token() -> OAuthError {

@@ -131,9 +131,11 @@ async fn metadata_that_is_refused() {
         400,
         "invalid_client_metadata",
     );
-    post(" ".repeat(70_000), "application/json")
-        .await
-        .expect(413);
+    refused(
+        post(" ".repeat(70_000), "application/json").await,
+        413,
+        "invalid_request",
+    );
 }
 
 #[tokio::test]
@@ -166,7 +168,16 @@ async fn a_registration_is_managed_with_its_token_alone() {
         read(token).await.expect(200).json()["client_id"],
         registered["client_id"]
     );
-    read("wrong").await.expect(401);
+    let wrong = read("wrong").await;
+    assert_eq!(
+        wrong.header("www-authenticate"),
+        "Bearer error=\"invalid_token\""
+    );
+    refused(wrong, 401, "invalid_token");
+    // Nothing was wrong with what was not presented (RFC 6750 §3.1).
+    let none = http.get(url).send().await.expect("an answer");
+    let none = Answer::read(none).await.expect(401);
+    assert_eq!(none.header("www-authenticate"), "Bearer");
     let other = rig
         .proxy
         .try_register(&support::public_client())

@@ -266,7 +266,7 @@ async fn bodies_that_are_no_forms() {
         400,
         "invalid_request",
     );
-    post(form, "a".repeat(70_000)).await.expect(413);
+    refused(post(form, "a".repeat(70_000)).await, 413, "invalid_request");
     let got = plain_http().get(&url).send().await.expect("an answer");
     assert_eq!(got.status(), 405);
 }
