@@ -131,6 +131,14 @@ fn of(shared: &Shared, id: ProxyId, terms: &ProxyTerms) -> Metadata {
     }
 }
 
+/// Whether an `If-None-Match` names this one, by weak comparison (RFC 9110 §13.1.2): caches on the
+/// way weaken tags, for a compressed body for one. Our tags have no comma in them.
+fn names(known: &HeaderValue, etag: &str) -> bool {
+    let tags = known.to_str().unwrap_or_default().split(',').map(str::trim);
+    tags.map(|tag| tag.strip_prefix("W/").unwrap_or(tag))
+        .any(|tag| tag == "*" || tag == etag)
+}
+
 /// JSON that caches may keep for a short while, and need not fetch again unchanged.
 pub(crate) fn cacheable<T: Serialize>(value: &T, request: &HeaderMap) -> Response {
     let Ok(body) = serde_json::to_vec(value) else {
@@ -146,7 +154,7 @@ pub(crate) fn cacheable<T: Serialize>(value: &T, request: &HeaderMap) -> Respons
     let is_known = request
         .get_all(header::IF_NONE_MATCH)
         .iter()
-        .any(|known| known.as_bytes() == etag.as_bytes());
+        .any(|known| names(known, &etag));
     let mut response = if is_known {
         StatusCode::NOT_MODIFIED.into_response()
     } else {

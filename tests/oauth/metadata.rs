@@ -78,3 +78,25 @@ async fn public_keys_verify_and_hold_nothing_private() {
         }
     }
 }
+
+/// RFC 9110 §13.1.2: weakly compared, in a list, or any.
+#[tokio::test]
+async fn what_a_cache_has_is_not_sent_again() {
+    let rig = Rig::start().await;
+    let url = format!("{}/.well-known/openid-configuration", rig.proxy.issuer);
+    let first = plain_http().get(&url).send().await.expect("an answer");
+    let etag = first.headers()["etag"].to_str().expect("text").to_owned();
+    for (known, status) in [
+        (etag.clone(), 304),
+        (format!("W/{etag}"), 304),
+        (format!("\"other\", W/{etag}"), 304),
+        ("*".to_owned(), 304),
+        ("\"other\"".to_owned(), 200),
+        (String::new(), 200),
+    ] {
+        let sent = plain_http().get(&url).header("if-none-match", &known);
+        let answer = Answer::read(sent.send().await.expect("an answer")).await;
+        assert_eq!(answer.status, status, "{known}");
+        assert_eq!(answer.header("etag"), etag);
+    }
+}
