@@ -9,6 +9,8 @@
 //! provider may have forgotten the old ones by then: while the store is away, the new ones wait in
 //! memory for it for as long as the node lives, and nobody renews the old ones again.
 //!
+//! Nobody waits for the provider while the tokens there are good: they are renewed behind.
+//!
 //! The provider says "gone": the grant is revoked. The provider says nothing: nothing happens, and
 //! the tokens there are stay good as long as they are. Tokens that ended and cannot be renewed are
 //! no reason to end the grant: whether the upstream needs one is the upstream's to say.
@@ -106,14 +108,9 @@ impl ProviderTokens {
         if let Some(held) = self.held.get(&grant).filter(|held| now < held.until) {
             return held.authorization();
         }
-        let flight = Flight {
-            shared: shared.clone(),
-            grant,
-            context: context(),
-            unstored: self.unstored.clone(),
-        };
+        let mut flight = self.flight(shared, grant, context());
         let cache = self.held.clone();
-        let landed = tokio::spawn(async move {
+        let landed = shared.tasks.spawn(async move {
             let look = |_: &GrantId, held: &mut Arc<Held>| {
                 if now < held.until {
                     EntryAction::Retain(held.clone())
@@ -126,14 +123,36 @@ impl ProviderTokens {
                 EntryResult::Vacant(seat) | EntryResult::Replaced(seat, _) => Some(seat),
                 EntryResult::Removed(..) | EntryResult::Timeout => None,
             };
-            let held = Arc::new(flight.land().await);
+            // Those before may have been in the air for long.
+            flight.context.now = clock::now();
+            let (held, claimed) = match flight.tokens().await {
+                Ok(found) => found,
+                Err(trouble) => (Held::trouble(trouble), None),
+            };
+            let held = Arc::new(held);
             if let Some(seat) = seat {
                 let _ = seat.insert(held.clone());
+            }
+            if let Some(claimed) = claimed {
+                let (tasks, cache) = (flight.shared.tasks.clone(), cache.clone());
+                tasks.spawn(async move {
+                    let renewed = flight.renewed(claimed).await;
+                    cache.insert(grant, Arc::new(renewed.unwrap_or_else(Held::trouble)));
+                });
             }
             held
         });
         let held = landed.await.map_err(|_| Trouble::Unavailable)?;
         held.authorization()
+    }
+
+    fn flight(&self, shared: &Shared, grant: GrantId, context: Context) -> Flight {
+        Flight {
+            shared: shared.clone(),
+            grant,
+            context,
+            unstored: self.unstored.clone(),
+        }
     }
 }
 
@@ -154,6 +173,19 @@ impl Held {
             until,
         }
     }
+
+    fn trouble(trouble: Trouble) -> Self {
+        Self {
+            outcome: Err(trouble),
+            until: clock::now() + TRY_AGAIN,
+        }
+    }
+}
+
+/// Tokens that are this node's to renew.
+struct Claimed {
+    stored: StoredTokens,
+    until: Timestamp,
 }
 
 /// Opening, and where needed renewing, the tokens of one grant.
@@ -166,29 +198,41 @@ struct Flight {
 }
 
 impl Flight {
-    async fn land(self) -> Held {
-        self.tokens().await.unwrap_or_else(|trouble| Held {
-            outcome: Err(trouble),
-            until: self.context.now + TRY_AGAIN,
-        })
-    }
-
-    async fn tokens(&self) -> Result<Held, Trouble> {
+    /// What is handed out from now on, and what is to be renewed behind.
+    async fn tokens(&self) -> Result<(Held, Option<Claimed>), Trouble> {
         let now = self.context.now;
         if self.unstored.grants().contains(&self.grant) {
             return Err(Trouble::Unavailable);
         }
         let Some(stored) = self.stored().await? else {
-            return self.gone().await;
+            return Err(self.gone().await);
         };
-        match stored.tokens.expires_at {
-            None => Ok(Held::good(stored.tokens, now + HELD)),
+        let tokens = &stored.tokens;
+        let held = match tokens.expires_at {
+            None => Held::good(stored.tokens, now + HELD),
             Some(end) if now + RENEW_AHEAD < end => {
-                let until = (now + HELD).min(end - RENEW_AHEAD);
-                Ok(Held::good(stored.tokens, until))
+                Held::good(stored.tokens, (now + HELD).min(end - RENEW_AHEAD))
             }
-            Some(end) => self.renewed(stored, end).await,
-        }
+            Some(end) if tokens.refresh_token.is_none() => match now < end {
+                true => Held::good(stored.tokens, end),
+                false => Held {
+                    outcome: Ok(None),
+                    until: now + HELD,
+                },
+            },
+            Some(end) if now < end => {
+                let tokens = tokens.clone();
+                return Ok(match self.claim(&stored).await? {
+                    Some(until) => (Held::good(tokens, end), Some(Claimed { stored, until })),
+                    None => (Held::good(tokens, end.min(now + TRY_AGAIN)), None),
+                });
+            }
+            Some(_) => match self.claim(&stored).await? {
+                Some(until) => self.renewed(Claimed { stored, until }).await?,
+                None => self.renewed_elsewhere(&stored.revision).await?,
+            },
+        };
+        Ok((held, None))
     }
 
     async fn stored(&self) -> Result<Option<StoredTokens>, Trouble> {
@@ -196,32 +240,21 @@ impl Flight {
         stored.map_err(|error| unavailable(&error.into()))
     }
 
-    async fn renewed(&self, stored: StoredTokens, end: Timestamp) -> Result<Held, Trouble> {
+    /// Takes the renewal on until then, unless another has.
+    async fn claim(&self, stored: &StoredTokens) -> Result<Option<Timestamp>, Trouble> {
         let now = self.context.now;
+        let vault = &self.shared.app.vault;
+        let claimed = vault.claim_upstream(self.grant, &stored.revision, now, now + CLAIM);
+        let claimed = claimed.await.map_err(|error| unavailable(&error.into()))?;
+        Ok(claimed.then_some(now + CLAIM))
+    }
+
+    async fn renewed(&self, Claimed { stored, until }: Claimed) -> Result<Held, Trouble> {
         let StoredTokens { tokens, revision } = stored;
-        let Some(refresh_token) = &tokens.refresh_token else {
-            return if now < end {
-                Ok(Held::good(tokens, end))
-            } else {
-                Ok(Held {
-                    outcome: Ok(None),
-                    until: now + HELD,
-                })
-            };
-        };
         let grant = self.shared.app.state::<Grant>(self.grant).await;
         let grant = grant.map_err(|error| unavailable(&error))?;
         let authorization = grant.authorization().ok_or(Trouble::Gone)?;
-        let claimed_until = now + CLAIM;
-        let vault = &self.shared.app.vault;
-        let claimed = vault.claim_upstream(self.grant, &revision, now, claimed_until);
-        match claimed.await {
-            Ok(true) => {}
-            Ok(false) if now < end => return Ok(Held::good(tokens, end.min(now + TRY_AGAIN))),
-            Ok(false) => return self.renewed_elsewhere(&revision).await,
-            Err(error) => return Err(unavailable(&error.into())),
-        }
-        match self.ask(authorization, refresh_token).await {
+        match self.ask(authorization, tokens.refresh_token.as_ref()).await {
             Ok(renewed) => {
                 let renewed = UpstreamTokens {
                     id_token: renewed.id_token.or(tokens.id_token),
@@ -236,22 +269,26 @@ impl Flight {
                 })
             }
             Err(RefreshFailure::Unavailable) => {
-                if let Err(error) = vault.release_upstream(self.grant, claimed_until).await {
+                let vault = &self.shared.app.vault;
+                if let Err(error) = vault.release_upstream(self.grant, until).await {
                     tracing::warn!(%error, "a renewal could not be given back");
                 }
-                if now < end {
-                    Ok(Held::good(tokens, end.min(now + TRY_AGAIN)))
-                } else {
-                    Err(Trouble::Unavailable)
+                let now = clock::now();
+                match tokens.expires_at {
+                    Some(end) if end <= now => Err(Trouble::Unavailable),
+                    end => {
+                        let again = now + TRY_AGAIN;
+                        Ok(Held::good(tokens, end.map_or(again, |end| end.min(again))))
+                    }
                 }
             }
             Err(RefreshFailure::Rejected) => {
                 // Unless another node was faster and has the successor.
                 match self.stored().await? {
                     Some(other) if other.revision != revision => {
-                        Ok(Held::good(other.tokens, now + TRY_AGAIN))
+                        Ok(Held::good(other.tokens, clock::now() + TRY_AGAIN))
                     }
-                    Some(_) | None => self.gone().await,
+                    Some(_) | None => Err(self.gone().await),
                 }
             }
         }
@@ -262,9 +299,9 @@ impl Flight {
         for _ in 0..LOOKS {
             tokio::time::sleep(LOOK_PAUSE).await;
             match self.stored().await? {
-                None => return self.gone().await,
+                None => return Err(self.gone().await),
                 Some(other) if other.revision != *read => {
-                    return Ok(Held::good(other.tokens, self.context.now + HELD));
+                    return Ok(Held::good(other.tokens, clock::now() + HELD));
                 }
                 Some(_) => {}
             }
@@ -275,9 +312,10 @@ impl Flight {
     async fn ask(
         &self,
         authorization: &LoginSucceeded,
-        refresh_token: &Secret,
+        refresh_token: Option<&Secret>,
     ) -> Result<UpstreamTokens, RefreshFailure> {
         let shared = &self.shared;
+        let refresh_token = refresh_token.ok_or(RefreshFailure::Rejected)?;
         let id = authorization.request.provider_id;
         let Some(provider) = shared.app.directory.provider(id) else {
             return Err(RefreshFailure::Rejected);
@@ -312,10 +350,10 @@ impl Flight {
     ) -> Result<Held, Trouble> {
         let stored = self.store(subject, read, &renewed).await;
         self.unstored.grants().remove(&self.grant);
-        let now = self.context.now;
+        let now = clock::now();
         if !stored? {
             match self.stored().await? {
-                None => return self.gone().await,
+                None => return Err(self.gone().await),
                 Some(other) if other.tokens.access_token.hash() != renewed.access_token.hash() => {
                     return Ok(Held::good(other.tokens, now + TRY_AGAIN));
                 }
@@ -370,7 +408,7 @@ impl Flight {
     }
 
     /// Ends the grant: its person has to log in again.
-    async fn gone(&self) -> Result<Held, Trouble> {
+    async fn gone(&self) -> Trouble {
         let command = Command::Revoke {
             reason: RevocationReason::UpstreamRefused,
         };
@@ -379,9 +417,9 @@ impl Flight {
         match app.execute::<Grant>(self.grant, command, &context).await {
             Ok(_) | Err(ExecuteError::Refused(_)) => {
                 self.shared.forget_upstream_tokens(self.grant).await;
-                Err(Trouble::Gone)
+                Trouble::Gone
             }
-            Err(ExecuteError::Unavailable(error)) => Err(unavailable(&error)),
+            Err(ExecuteError::Unavailable(error)) => unavailable(&error),
         }
     }
 }

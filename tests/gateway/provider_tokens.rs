@@ -14,7 +14,7 @@ use grantlog::http::PrivateTerms;
 use grantlog::vault::UpstreamTokens;
 
 use crate::fake_provider::{Behaviour, CLIENT_SECRET, Endpoint, FakeProvider, Fault, browse};
-use crate::rig::{Granted, Rig, tokens};
+use crate::rig::{Granted, PROVIDER_DEADLINE, Rig, tokens};
 use crate::upstream::Upstream;
 
 const RENEWED: &str = "grant.upstream_token_refreshed";
@@ -98,33 +98,23 @@ async fn a_token_that_lasts_is_forwarded_as_it_is() {
     assert!(provider.requests().is_empty());
 }
 
+async fn stored(rig: &Rig, grant: &Granted) -> UpstreamTokens {
+    let stored = rig.app().vault.upstream(grant.id).await;
+    stored.expect("the vault").expect("tokens").tokens
+}
+
 #[tokio::test]
-async fn a_token_about_to_end_is_renewed_once_for_all_who_wait() {
+async fn a_token_that_ended_is_renewed_once_for_all_who_wait() {
     let (provider, upstream, rig, id) = rig().await;
-    let granted = grant(&provider, &rig, id, 30).await;
-    let before = rig
-        .app()
-        .vault
-        .upstream(granted.id)
-        .await
-        .expect("the vault")
-        .expect("tokens");
+    let granted = grant(&provider, &rig, id, -1).await;
+    let before = stored(&rig, &granted).await;
     for response in join_all((0..10).map(|_| rig.call(&granted.token))).await {
         assert_eq!(response.status(), 200);
     }
-    let after = rig
-        .app()
-        .vault
-        .upstream(granted.id)
-        .await
-        .expect("the vault")
-        .expect("tokens");
-    assert_ne!(
-        before.tokens.access_token.expose(),
-        after.tokens.access_token.expose()
-    );
-    assert!(after.tokens.id_token.is_some(), "the id token is kept");
-    let bearer = format!("Bearer {}", after.tokens.access_token.expose());
+    let after = stored(&rig, &granted).await;
+    assert_ne!(before.access_token.expose(), after.access_token.expose());
+    assert!(after.id_token.is_some(), "the id token is kept");
+    let bearer = format!("Bearer {}", after.access_token.expose());
     for received in upstream.received() {
         assert_eq!(received.header("authorization"), bearer);
     }
@@ -132,14 +122,60 @@ async fn a_token_about_to_end_is_renewed_once_for_all_who_wait() {
     assert_eq!((refreshes(&provider), rig.count(RENEWED)), (1, 1));
 }
 
+#[tokio::test]
+async fn a_token_about_to_end_is_renewed_once_behind_those_who_use_it() {
+    let (provider, upstream, rig, id) = rig().await;
+    let granted = grant(&provider, &rig, id, 30).await;
+    for response in join_all((0..10).map(|_| rig.call(&granted.token))).await {
+        assert_eq!(response.status(), 200);
+    }
+    rig.settled().await;
+    assert_eq!((refreshes(&provider), rig.count(RENEWED)), (1, 1));
+    assert_eq!(rig.call(&granted.token).await.status(), 200);
+    let bearer = format!(
+        "Bearer {}",
+        stored(&rig, &granted).await.access_token.expose()
+    );
+    let last = upstream.received().pop().expect("a request");
+    assert_eq!(last.header("authorization"), bearer);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_provider_that_hangs_while_the_token_is_good() {
+    let (provider, _upstream, rig, id) = rig().await;
+    let granted = grant(&provider, &rig, id, 30).await;
+    provider.behave(Behaviour::At(Endpoint::Token, Fault::Stall));
+    let calls = async {
+        for _ in 0..3 {
+            let calls = join_all((0..10).map(|_| rig.call(&granted.token))).await;
+            assert!(calls.iter().all(|response| response.status() == 200));
+        }
+    };
+    let answered = tokio::time::timeout(PROVIDER_DEADLINE, calls).await;
+    answered.expect("the calls do not wait");
+    rig.settled().await;
+    assert_eq!(refreshes(&provider), 1, "it is asked once");
+    assert_eq!(rig.call(&granted.token).await.status(), 200);
+}
+
+#[tokio::test]
+async fn what_a_flight_brings_is_for_those_who_come_after_it_too() {
+    let (provider, _upstream, rig, id) = rig().await;
+    let granted = grant(&provider, &rig, id, -1).await;
+    provider.behave(Behaviour::At(Endpoint::Token, Fault::Stall));
+    for _ in 0..3 {
+        assert_eq!(rig.call(&granted.token).await.status(), 503);
+    }
+    assert_eq!(refreshes(&provider), 1, "one flight, however long it took");
+}
+
 /// The provider takes each refresh token once: what it gave for one must not be lost.
 #[tokio::test]
 async fn renewed_tokens_wait_for_a_store_that_is_away() {
     let (provider, upstream, rig, id) = rig().await;
-    let granted = grant(&provider, &rig, id, 30).await;
+    let granted = grant(&provider, &rig, id, -1).await;
     let stored = async || {
-        let stored = rig.app().vault.upstream(granted.id).await;
-        let tokens = stored.expect("the vault").expect("tokens").tokens;
+        let tokens = stored(&rig, &granted).await;
         tokens.access_token.expose().to_owned()
     };
     let old = stored().await;
@@ -170,6 +206,8 @@ async fn a_provider_that_says_gone_ends_the_grant() {
     let (provider, upstream, rig, id) = rig().await;
     let granted = grant(&provider, &rig, id, 30).await;
     provider.behave(Behaviour::TokenError("invalid_grant"));
+    assert_eq!(rig.call(&granted.token).await.status(), 200);
+    rig.settled().await;
     for _ in 0..2 {
         let response = rig.call(&granted.token).await;
         assert_eq!(response.status(), 401);
@@ -187,7 +225,7 @@ async fn a_provider_that_says_gone_ends_the_grant() {
             .expect("the vault")
             .is_none()
     );
-    assert!(upstream.received().is_empty());
+    assert_eq!(upstream.received().len(), 1);
 }
 
 #[tokio::test]
@@ -207,6 +245,7 @@ async fn a_provider_that_is_down_ends_nothing() {
         assert_eq!(response.status(), 503);
         assert!(response.headers().contains_key("retry-after"));
     }
+    rig.settled().await;
     assert_eq!(upstream.received().len(), 1);
     assert_eq!(rig.count("grant.revoked"), 0);
     assert_eq!(refreshes(&provider), 2, "one flight each");

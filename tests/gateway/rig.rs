@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use chrono::TimeDelta;
@@ -38,6 +39,9 @@ const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 /// The largest request the rig's gateway forwards.
 pub const BODY_BYTES_MAX: usize = 100_000;
+
+/// How long a provider may take; longer than a failure is everybody's answer.
+pub const PROVIDER_DEADLINE: Duration = Duration::from_secs(3);
 
 pub struct Rig {
     pub shared: Shared,
@@ -296,6 +300,13 @@ impl Rig {
         causes
     }
 
+    /// Waits for everything that was begun and that nobody waits for.
+    pub async fn settled(&self) {
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+        self.shared.tasks.reopen();
+    }
+
     /// `tools/list` with a token.
     pub async fn call(&self, token: &str) -> reqwest::Response {
         self.post("/mcp", token).send().await.expect("an answer")
@@ -377,7 +388,7 @@ fn parts(folder: &Path, gateway_url: &str) -> Parts {
     });
     Parts {
         app: Arc::new(App::new(log, vault)),
-        federation: Federation::new().expect("TLS"),
+        federation: Federation::with_deadline(PROVIDER_DEADLINE).expect("TLS"),
         urls: Urls {
             server: "https://auth.example".to_owned(),
             gateway: gateway_url.to_owned(),
