@@ -108,12 +108,13 @@ impl Federation {
                 what: "the token endpoint cannot be reached".to_owned(),
                 fix: REACH,
             }),
-            Err(TokenFailure::InvalidClient) => Some(Problem {
+            Err(TokenFailure::InvalidClient | TokenFailure::UnauthorizedClient) => Some(Problem {
                 what: "the token endpoint refused our client credentials".to_owned(),
                 fix: "set client_id and client_secret as registered at the provider",
             }),
             // No code was ever given out, so refusing it is the right answer.
-            Err(TokenFailure::InvalidGrant | TokenFailure::Other) | Ok(_) => None,
+            Err(TokenFailure::InvalidGrant | TokenFailure::Refused | TokenFailure::Other)
+            | Ok(_) => None,
         }
     }
 }

@@ -192,6 +192,10 @@ pub enum RefreshFailure {
     /// The provider no longer vouches for the person: the refresh token is dead.
     #[error("the provider rejected the refresh token")]
     Rejected,
+    /// The provider will not renew the tokens, and its words for it are not those for a dead
+    /// refresh token: while the access token is good, it may be of another mind.
+    #[error("the provider refused to renew the tokens")]
+    Refused,
     /// Nothing was decided: unreachable, overloaded, or at odds with our own credentials.
     #[error("the provider could not renew its tokens now")]
     Unavailable,

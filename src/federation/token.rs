@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use domain::Timestamp;
+use reqwest::StatusCode;
 use reqwest::header::ACCEPT;
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,8 +23,13 @@ pub(super) enum TokenFailure {
     Unavailable,
     /// Our client id or secret.
     InvalidClient,
+    /// We are known, but not for this.
+    UnauthorizedClient,
     /// The code, the refresh token, or the person behind it.
     InvalidGrant,
+    /// A "no" in other words.
+    Refused,
+    /// Neither tokens nor a refusal.
     Other,
 }
 
@@ -38,7 +44,8 @@ struct Response {
     refresh_token: Option<Zeroizing<String>>,
     id_token: Option<Zeroizing<String>>,
     scope: Option<Value>,
-    error: Option<String>,
+    error: Option<Value>,
+    ok: Option<Value>,
 }
 
 impl Federation {
@@ -103,38 +110,58 @@ fn read(
     reply: &Reply,
     now: Timestamp,
 ) -> Result<UpstreamTokens, TokenFailure> {
-    let mut response: Option<Response> = reply.json();
-    // GitHub reports errors with status 200.
-    let error = response.as_mut().and_then(|response| response.error.take());
-    let error = error.as_deref();
+    let response: Option<Response> = reply.json();
+    let is_refusal = response.as_ref().is_some_and(Response::is_refusal);
+    let error = response
+        .as_ref()
+        .and_then(Response::error)
+        .map(str::to_owned);
+    let (status, error) = (reply.status, error.as_deref());
+    let is_json = response.is_some();
     if let Some(response) = response
-        && reply.status.is_success()
-        && error.is_none()
+        && status.is_success()
+        && !is_refusal
     {
         return response.tokens(now).ok_or(TokenFailure::Other);
     }
-    tracing::info!(
+    tracing::warn!(
         provider_id = provider.id.0,
-        status = reply.status.as_u16(),
+        status = status.as_u16(),
         error = error.filter(|error| is_error_code(error)),
         "token endpoint refused"
     );
-    Err(match error {
-        Some("invalid_client" | "unauthorized_client" | "incorrect_client_credentials") => {
-            TokenFailure::InvalidClient
-        }
-        Some(
-            "invalid_grant"
-            | "bad_verification_code"
-            | "bad_refresh_token"
-            | "access_denied"
-            | "interaction_required"
-            | "login_required"
-            | "consent_required",
+    Err(match (error, status) {
+        (Some("invalid_client" | "incorrect_client_credentials"), _)
+        // Keycloak's word for a wrong secret.
+        | (Some("unauthorized_client"), StatusCode::UNAUTHORIZED) => TokenFailure::InvalidClient,
+        (None, StatusCode::UNAUTHORIZED) if !is_refusal => TokenFailure::InvalidClient,
+        (Some("unauthorized_client"), _) => TokenFailure::UnauthorizedClient,
+        (
+            Some(
+                "invalid_grant"
+                | "bad_verification_code"
+                | "bad_refresh_token"
+                | "access_denied"
+                | "interaction_required"
+                | "login_required"
+                | "consent_required",
+            ),
+            _,
         ) => TokenFailure::InvalidGrant,
-        Some("temporarily_unavailable" | "server_error") => TokenFailure::Unavailable,
-        None if reply.status == reqwest::StatusCode::UNAUTHORIZED => TokenFailure::InvalidClient,
-        Some(_) | None => TokenFailure::Other,
+        (Some("temporarily_unavailable" | "server_error"), _) => TokenFailure::Unavailable,
+        (_, StatusCode::BAD_REQUEST) => TokenFailure::Refused,
+        // No token endpoint is there, or it had no time: nothing was judged.
+        (
+            _,
+            StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_EARLY,
+        ) => TokenFailure::Other,
+        // What stands before a token endpoint forbids in HTML.
+        (_, StatusCode::FORBIDDEN) if is_json => TokenFailure::Refused,
+        _ if is_refusal && !status.is_redirection() => TokenFailure::Refused,
+        _ => TokenFailure::Other,
     })
 }
 
@@ -144,6 +171,15 @@ fn is_error_code(text: &str) -> bool {
 }
 
 impl Response {
+    /// GitHub refuses with status 200, Slack with `ok` beside it.
+    fn is_refusal(&self) -> bool {
+        self.error.is_some() || self.ok == Some(Value::Bool(false))
+    }
+
+    fn error(&self) -> Option<&str> {
+        self.error.as_ref().and_then(Value::as_str)
+    }
+
     fn tokens(self, now: Timestamp) -> Option<UpstreamTokens> {
         let bearer = |kind: &str| kind.eq_ignore_ascii_case("bearer");
         if !self.token_type.as_deref().is_none_or(bearer) {
@@ -189,9 +225,11 @@ impl From<TokenFailure> for LoginFailure {
     fn from(failure: TokenFailure) -> Self {
         match failure {
             TokenFailure::Unavailable => Self::UpstreamUnavailable,
-            TokenFailure::InvalidClient => Self::TokenEndpointInvalidClient,
+            TokenFailure::InvalidClient | TokenFailure::UnauthorizedClient => {
+                Self::TokenEndpointInvalidClient
+            }
             TokenFailure::InvalidGrant => Self::TokenEndpointInvalidGrant,
-            TokenFailure::Other => Self::TokenEndpointError,
+            TokenFailure::Refused | TokenFailure::Other => Self::TokenEndpointError,
         }
     }
 }
@@ -201,6 +239,7 @@ impl From<TokenFailure> for RefreshFailure {
     fn from(failure: TokenFailure) -> Self {
         match failure {
             TokenFailure::InvalidGrant => Self::Rejected,
+            TokenFailure::UnauthorizedClient | TokenFailure::Refused => Self::Refused,
             TokenFailure::Unavailable | TokenFailure::InvalidClient | TokenFailure::Other => {
                 Self::Unavailable
             }

@@ -11,7 +11,7 @@ use super::challenge::{self, Denial, Denied};
 use super::credentials;
 use super::forward::{self, Failure};
 use super::target::{NoSuchProxy, Target};
-use super::upstream_auth::{self, Credentials};
+use super::upstream_auth;
 use crate::app::{Context, Unavailable};
 use crate::clock;
 use crate::http::error::{Code, OAuthError};
@@ -74,16 +74,15 @@ pub(super) async fn serve(State(gateway): State<Gateway>, mut request: Request) 
         }
         let credentials =
             upstream_auth::credentials(&gateway, &target, &admitted, &context).await?;
-        let has_ended = matches!(credentials, Credentials::Ended);
         let forwarder = &gateway.forwarder;
+        let given = credentials.clone();
         match forwarder
             .forward(request, uri?, credentials, &context)
             .await
         {
-            Err(Stop::Failed(Failure::Unauthorized)) if has_ended => Err(Denied::InvalidToken
-                .because("upstream_token_ended")
-                .of(admitted.correlation())
-                .into()),
+            Err(Stop::Failed(Failure::Unauthorized(status))) => {
+                Err(upstream_auth::refused(&gateway, &admitted, given, status, &context).await)
+            }
             outcome => outcome,
         }
     };

@@ -4,7 +4,8 @@
 //!
 //! Redirects are passed on, not followed: the upstream an operator named is the only one that is
 //! spoken to. An upstream that asks for authentication is not believed by clients as if we had
-//! asked: they would log people in again for nothing. That is an error of the set-up, 502.
+//! asked: they would log people in again for nothing. That is an error of the set-up, 502, but for
+//! a person's own token that ended or was taken back (see `provider_tokens`).
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use axum::extract::Request;
 use axum::http::uri::InvalidUri;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
+use domain::proxy::UpstreamAuth;
 use futures_util::StreamExt;
 use http_body::Body as _;
 use http_body_util::{LengthLimitError, Limited};
@@ -63,8 +65,8 @@ pub(super) enum Failure {
     Unreachable,
     /// No answer in time: 504.
     TimedOut,
-    /// It wants other credentials than it was given: 502.
-    Unauthorized,
+    /// It wants other credentials than it was given, by this status: 502.
+    Unauthorized(StatusCode),
     /// It answered with something that cannot be passed on: 502.
     Unexpected,
     /// Its URL or its fixed headers cannot be used: 502.
@@ -198,9 +200,11 @@ impl Forwarder {
         let challenges = parts.headers.contains_key(header::WWW_AUTHENTICATE);
         match parts.status {
             StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                return Err(Failure::Unauthorized);
+                return Err(Failure::Unauthorized(parts.status));
             }
-            StatusCode::FORBIDDEN if challenges => return Err(Failure::Unauthorized),
+            StatusCode::FORBIDDEN if challenges => {
+                return Err(Failure::Unauthorized(parts.status));
+            }
             StatusCode::SWITCHING_PROTOCOLS => return Err(Failure::Unexpected),
             _ => {}
         }
@@ -289,10 +293,17 @@ impl Failure {
                 "upstream_timeout",
                 "the MCP server did not answer in time",
             ),
-            Self::Unauthorized => (
+            Self::Unauthorized(_) => (
                 StatusCode::BAD_GATEWAY,
                 "upstream_unauthorized",
-                "the MCP server refused the credentials of this gateway, not yours",
+                match target.terms.proxy.settings.upstream_auth {
+                    UpstreamAuth::ProviderToken => {
+                        "the MCP server refused your token from the identity provider, or needs one for an API key, which has none"
+                    }
+                    UpstreamAuth::Static | UpstreamAuth::None => {
+                        "the MCP server refused the credentials of this gateway, not yours"
+                    }
+                },
             ),
             Self::Unexpected => (
                 StatusCode::BAD_GATEWAY,

@@ -12,53 +12,49 @@
 //! Nobody waits for the provider while the tokens there are good: they are renewed behind.
 //!
 //! The provider says "gone": the grant is revoked. The provider says nothing: nothing happens, and
-//! the tokens there are stay good as long as they are. Tokens that ended and cannot be renewed are
-//! no reason to end the grant: whether the upstream needs one is the upstream's to say.
+//! the tokens there are stay good as long as they are. Another "no" counts once they ended. Tokens
+//! that ended and cannot be renewed are no reason to end the grant: whether the upstream needs one
+//! is the upstream's to say. When it says so the grant is revoked, because a client whose refresh
+//! token still works never asks its person to log in again.
+//!
+//! An upstream that refuses a token which has not ended may know that the provider took it back, or
+//! have reasons of its own. The provider is the judge, asked for a renewal; where nothing renews, only
+//! a new login can tell. Neither happens within [`SETTLED`] of the last time, so that an upstream that
+//! refuses everybody costs no more than that, and tells what it is (502) in between.
+
+mod flight;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use axum::http::HeaderValue;
 use chrono::TimeDelta;
 use domain::Timestamp;
-use domain::entry::Actor;
-use domain::grant::{Command, Grant, LoginSucceeded, RevocationReason};
-use domain::id::{GrantId, SubjectId};
+use domain::id::GrantId;
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use zeroize::Zeroizing;
 
-use crate::app::{Context, ExecuteError, Unavailable};
+use crate::app::Context;
 use crate::clock;
-use crate::federation::{Provider, RefreshFailure};
 use crate::http::Shared;
 use crate::tokens::Secret;
-use crate::vault::{Revision, StoredTokens, UpstreamTokens, VaultError};
+use crate::vault::UpstreamTokens;
+use flight::Flight;
 
-/// Tokens that end sooner are renewed first: the call itself takes time.
-const RENEW_AHEAD: TimeDelta = TimeDelta::seconds(60);
 /// What was opened is forgotten after this long: another node may have renewed it, and a person
 /// who is erased must not stay in memory.
 const HELD: TimeDelta = TimeDelta::seconds(60);
 /// How long a failure is everybody's answer.
 const TRY_AGAIN: TimeDelta = TimeDelta::seconds(2);
+/// How long a login or a renewal has proved enough of a token that the upstream refuses.
+const SETTLED: TimeDelta = TimeDelta::minutes(5);
 const HELD_MAX: usize = 4096;
-/// How long a request waits for the store to take renewed tokens.
-const STORE_WAIT: Duration = Duration::from_secs(2);
-/// After a failure, and after many: a claim must not end long before the store is back.
-const STORE_PAUSE: Duration = Duration::from_millis(100);
-const STORE_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How long a renewal is one node's own: longer than the provider and the store may take together,
-/// shorter than the margin, so that a node that crashes in the middle costs nobody a token.
-const CLAIM: TimeDelta = TimeDelta::seconds(45);
-/// How often and when another node's renewal is looked for.
-const LOOKS: u32 = 25;
-const LOOK_PAUSE: Duration = Duration::from_millis(200);
-
 /// Provider tokens in memory, by grant.
 pub(super) struct ProviderTokens {
     held: Arc<Cache<GrantId, Arc<Held>>>,
     unstored: Arc<Unstored>,
+    /// When the provider was last asked because the upstream refused.
+    judged: Cache<GrantId, Timestamp>,
 }
 
 /// Grants whose renewed tokens wait for the store.
@@ -92,6 +88,7 @@ impl Default for ProviderTokens {
         Self {
             held: Arc::new(Cache::new(HELD_MAX)),
             unstored: Arc::default(),
+            judged: Cache::new(HELD_MAX),
         }
     }
 }
@@ -146,6 +143,47 @@ impl ProviderTokens {
         held.authorization()
     }
 
+    /// Finds out what it means that the upstream refused a token that has not ended. Whether there is
+    /// another now.
+    ///
+    /// # Errors
+    /// [`Trouble::Gone`] where the person has to log in again.
+    pub(super) async fn refused(
+        &self,
+        shared: &Shared,
+        grant: GrantId,
+        token: &HeaderValue,
+        context: Context,
+    ) -> Result<bool, Trouble> {
+        let is_other = |held: &Held| Ok(held.authorization()?.as_ref() != Some(token));
+        if let Some(held) = self.held.get(&grant)
+            && is_other(&held)?
+        {
+            return Ok(true);
+        }
+        let now = clock::now();
+        let judged = self.judged.get(&grant);
+        if judged.is_some_and(|judged_at| now < judged_at + SETTLED) {
+            return Ok(false);
+        }
+        self.judged.insert(grant, now);
+        let mut flight = self.flight(shared, grant, context);
+        flight.context.now = now;
+        let (cache, token) = (self.held.clone(), token.clone());
+        let judged = shared.tasks.spawn(async move {
+            let held = flight.judged(&token).await.unwrap_or_else(Held::trouble);
+            let held = Arc::new(held);
+            cache.insert(grant, held.clone());
+            held
+        });
+        is_other(&*judged.await.map_err(|_| Trouble::Unavailable)?)
+    }
+
+    /// Ends a grant whose upstream needs a token, where the last one ended for good.
+    pub(super) async fn ended(&self, shared: &Shared, grant: GrantId, context: Context) -> Trouble {
+        self.flight(shared, grant, context).gone().await
+    }
+
     fn flight(&self, shared: &Shared, grant: GrantId, context: Context) -> Flight {
         Flight {
             shared: shared.clone(),
@@ -158,13 +196,8 @@ impl ProviderTokens {
 
 impl Held {
     fn authorization(&self) -> Result<Option<HeaderValue>, Trouble> {
-        let Some(token) = self.outcome.as_ref().map_err(|trouble| *trouble)? else {
-            return Ok(None);
-        };
-        let text = Zeroizing::new(format!("Bearer {}", token.expose()));
-        let mut value = HeaderValue::from_str(&text).map_err(|_| Trouble::Unavailable)?;
-        value.set_sensitive(true);
-        Ok(Some(value))
+        let token = self.outcome.as_ref().map_err(|trouble| *trouble)?;
+        token.as_ref().map(bearer).transpose()
     }
 
     fn good(tokens: UpstreamTokens, until: Timestamp) -> Self {
@@ -182,249 +215,9 @@ impl Held {
     }
 }
 
-/// Tokens that are this node's to renew.
-struct Claimed {
-    stored: StoredTokens,
-    until: Timestamp,
-}
-
-/// Opening, and where needed renewing, the tokens of one grant.
-#[derive(Clone)]
-struct Flight {
-    shared: Shared,
-    grant: GrantId,
-    context: Context,
-    unstored: Arc<Unstored>,
-}
-
-impl Flight {
-    /// What is handed out from now on, and what is to be renewed behind.
-    async fn tokens(&self) -> Result<(Held, Option<Claimed>), Trouble> {
-        let now = self.context.now;
-        if self.unstored.grants().contains(&self.grant) {
-            return Err(Trouble::Unavailable);
-        }
-        let Some(stored) = self.stored().await? else {
-            return Err(self.gone().await);
-        };
-        let tokens = &stored.tokens;
-        let held = match tokens.expires_at {
-            None => Held::good(stored.tokens, now + HELD),
-            Some(end) if now + RENEW_AHEAD < end => {
-                Held::good(stored.tokens, (now + HELD).min(end - RENEW_AHEAD))
-            }
-            Some(end) if tokens.refresh_token.is_none() => match now < end {
-                true => Held::good(stored.tokens, end),
-                false => Held {
-                    outcome: Ok(None),
-                    until: now + HELD,
-                },
-            },
-            Some(end) if now < end => {
-                let tokens = tokens.clone();
-                return Ok(match self.claim(&stored).await? {
-                    Some(until) => (Held::good(tokens, end), Some(Claimed { stored, until })),
-                    None => (Held::good(tokens, end.min(now + TRY_AGAIN)), None),
-                });
-            }
-            Some(_) => match self.claim(&stored).await? {
-                Some(until) => self.renewed(Claimed { stored, until }).await?,
-                None => self.renewed_elsewhere(&stored.revision).await?,
-            },
-        };
-        Ok((held, None))
-    }
-
-    async fn stored(&self) -> Result<Option<StoredTokens>, Trouble> {
-        let stored = self.shared.app.vault.upstream(self.grant).await;
-        stored.map_err(|error| unavailable(&error.into()))
-    }
-
-    /// Takes the renewal on until then, unless another has.
-    async fn claim(&self, stored: &StoredTokens) -> Result<Option<Timestamp>, Trouble> {
-        let now = self.context.now;
-        let vault = &self.shared.app.vault;
-        let claimed = vault.claim_upstream(self.grant, &stored.revision, now, now + CLAIM);
-        let claimed = claimed.await.map_err(|error| unavailable(&error.into()))?;
-        Ok(claimed.then_some(now + CLAIM))
-    }
-
-    async fn renewed(&self, Claimed { stored, until }: Claimed) -> Result<Held, Trouble> {
-        let StoredTokens { tokens, revision } = stored;
-        let grant = self.shared.app.state::<Grant>(self.grant).await;
-        let grant = grant.map_err(|error| unavailable(&error))?;
-        let authorization = grant.authorization().ok_or(Trouble::Gone)?;
-        match self.ask(authorization, tokens.refresh_token.as_ref()).await {
-            Ok(renewed) => {
-                let renewed = UpstreamTokens {
-                    id_token: renewed.id_token.or(tokens.id_token),
-                    ..renewed
-                };
-                self.unstored.grants().insert(self.grant);
-                let keeping = self.clone().keep(authorization.subject, revision, renewed);
-                let kept = self.shared.tasks.spawn(keeping);
-                let kept = tokio::time::timeout(STORE_WAIT, kept).await;
-                kept.map_or(Err(Trouble::Unavailable), |kept| {
-                    kept.unwrap_or(Err(Trouble::Unavailable))
-                })
-            }
-            Err(RefreshFailure::Unavailable) => {
-                let vault = &self.shared.app.vault;
-                if let Err(error) = vault.release_upstream(self.grant, until).await {
-                    tracing::warn!(%error, "a renewal could not be given back");
-                }
-                let now = clock::now();
-                match tokens.expires_at {
-                    Some(end) if end <= now => Err(Trouble::Unavailable),
-                    end => {
-                        let again = now + TRY_AGAIN;
-                        Ok(Held::good(tokens, end.map_or(again, |end| end.min(again))))
-                    }
-                }
-            }
-            Err(RefreshFailure::Rejected) => {
-                // Unless another node was faster and has the successor.
-                match self.stored().await? {
-                    Some(other) if other.revision != revision => {
-                        Ok(Held::good(other.tokens, clock::now() + TRY_AGAIN))
-                    }
-                    Some(_) | None => Err(self.gone().await),
-                }
-            }
-        }
-    }
-
-    /// Waits for what another node gets.
-    async fn renewed_elsewhere(&self, read: &Revision) -> Result<Held, Trouble> {
-        for _ in 0..LOOKS {
-            tokio::time::sleep(LOOK_PAUSE).await;
-            match self.stored().await? {
-                None => return Err(self.gone().await),
-                Some(other) if other.revision != *read => {
-                    return Ok(Held::good(other.tokens, clock::now() + HELD));
-                }
-                Some(_) => {}
-            }
-        }
-        Err(Trouble::Unavailable)
-    }
-
-    async fn ask(
-        &self,
-        authorization: &LoginSucceeded,
-        refresh_token: Option<&Secret>,
-    ) -> Result<UpstreamTokens, RefreshFailure> {
-        let shared = &self.shared;
-        let refresh_token = refresh_token.ok_or(RefreshFailure::Rejected)?;
-        let id = authorization.request.provider_id;
-        let Some(provider) = shared.app.directory.provider(id) else {
-            return Err(RefreshFailure::Rejected);
-        };
-        let secret = shared
-            .provider_secret(id, &provider)
-            .await
-            .map_err(|error| {
-                unavailable(&error);
-                RefreshFailure::Unavailable
-            })?;
-        let provider = Provider {
-            id,
-            settings: &provider.settings,
-            client_secret: &secret,
-            callback_url: &shared.urls.callback(id),
-        };
-        let renewed = shared
-            .federation
-            .refresh(&provider, refresh_token.expose(), self.context.now)
-            .await?;
-        Ok(renewed.into())
-    }
-
-    /// Stores renewed tokens, then records that there are new ones. Where another node has stored
-    /// some since, those count: the next renewal must not begin with tokens that nobody has.
-    async fn keep(
-        mut self,
-        subject: SubjectId,
-        read: Revision,
-        renewed: UpstreamTokens,
-    ) -> Result<Held, Trouble> {
-        let stored = self.store(subject, read, &renewed).await;
-        self.unstored.grants().remove(&self.grant);
-        let now = clock::now();
-        if !stored? {
-            match self.stored().await? {
-                None => return Err(self.gone().await),
-                Some(other) if other.tokens.access_token.hash() != renewed.access_token.hash() => {
-                    return Ok(Held::good(other.tokens, now + TRY_AGAIN));
-                }
-                // An attempt whose answer was lost had stored them.
-                Some(_) => {}
-            }
-        }
-        let expires_at = renewed.expires_at;
-        let command = Command::RecordUpstreamRefresh { expires_at };
-        let app = &self.shared.app;
-        match app
-            .execute::<Grant>(self.grant, command, &self.context)
-            .await
-        {
-            Ok(_) => {}
-            Err(ExecuteError::Refused(_)) => {
-                self.shared.forget_upstream_tokens(self.grant).await;
-                return Err(Trouble::Gone);
-            }
-            Err(ExecuteError::Unavailable(error)) => return Err(unavailable(&error)),
-        }
-        // A token that never lived longer than the margin is good while it is good.
-        let end = expires_at.map_or(now + HELD, |end| (end - RENEW_AHEAD).max(now + TRY_AGAIN));
-        Ok(Held::good(renewed, end.min(now + HELD)))
-    }
-
-    /// Stores renewed tokens, sooner or later.
-    async fn store(
-        &mut self,
-        subject: SubjectId,
-        read: Revision,
-        tokens: &UpstreamTokens,
-    ) -> Result<bool, Trouble> {
-        let vault = &self.shared.app.vault;
-        let mut pause = STORE_PAUSE;
-        loop {
-            let now = self.context.now;
-            match vault
-                .replace_upstream(subject, self.grant, &read, tokens, now)
-                .await
-            {
-                Ok(stored) => return Ok(stored),
-                Err(VaultError::Erased(_) | VaultError::NoKey(_)) => return Err(Trouble::Gone),
-                Err(error) => {
-                    tracing::warn!(%error, grant = %self.grant, "renewed tokens wait for the store");
-                }
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(STORE_PAUSE_MAX);
-            self.context.now = clock::now();
-        }
-    }
-
-    /// Ends the grant: its person has to log in again.
-    async fn gone(&self) -> Trouble {
-        let command = Command::Revoke {
-            reason: RevocationReason::UpstreamRefused,
-        };
-        let context = self.context.by(Actor::System);
-        let app = &self.shared.app;
-        match app.execute::<Grant>(self.grant, command, &context).await {
-            Ok(_) | Err(ExecuteError::Refused(_)) => {
-                self.shared.forget_upstream_tokens(self.grant).await;
-                Trouble::Gone
-            }
-            Err(ExecuteError::Unavailable(error)) => unavailable(&error),
-        }
-    }
-}
-
-fn unavailable(error: &Unavailable) -> Trouble {
-    tracing::error!(error = error as &dyn std::error::Error, "a store failed");
-    Trouble::Unavailable
+fn bearer(token: &Secret) -> Result<HeaderValue, Trouble> {
+    let text = Zeroizing::new(format!("Bearer {}", token.expose()));
+    let mut value = HeaderValue::from_str(&text).map_err(|_| Trouble::Unavailable)?;
+    value.set_sensitive(true);
+    Ok(value)
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use quick_cache::sync::Cache;
 use uuid::Uuid;
 
@@ -20,11 +20,12 @@ use crate::http::Shared;
 use domain::proxy::UpstreamAuth;
 
 /// What the upstream is given.
+#[derive(Clone)]
 pub(super) enum Credentials {
     /// Nothing.
     None,
     /// Nothing any more: the person's token from the provider ended. An upstream that needs it
-    /// says so, and the person logs in again.
+    /// says so, the grant ends, and the person logs in again.
     Ended,
     /// `Authorization`.
     Authorization(HeaderValue),
@@ -73,13 +74,49 @@ pub(super) async fn credentials(
             {
                 Ok(Some(value)) => Ok(Credentials::Authorization(value)),
                 Ok(None) => Ok(Credentials::Ended),
-                Err(Trouble::Gone) => Err(Denied::InvalidToken
-                    .because("upstream_token_gone")
-                    .of(admitted.correlation())
-                    .into()),
-                Err(Trouble::Unavailable) => Err(Stop::Unavailable),
+                Err(trouble) => Err(stop(trouble, "upstream_token_gone", admitted)),
             }
         }
+    }
+}
+
+/// What becomes of a request whose credentials the upstream refused by `status`.
+pub(super) async fn refused(
+    gateway: &Gateway,
+    admitted: &Admitted,
+    given: Credentials,
+    status: StatusCode,
+    context: &Context,
+) -> Stop {
+    let (shared, tokens) = (&gateway.shared, &gateway.provider_tokens);
+    let by = context.by(admitted.actor());
+    match (given, admitted) {
+        (Credentials::Ended, Admitted::Client { grant, .. }) => {
+            let trouble = tokens.ended(shared, *grant, by).await;
+            stop(trouble, "upstream_token_ended", admitted)
+        }
+        // Another status is about more than the token (RFC 6750 §3.1).
+        (Credentials::Authorization(token), Admitted::Client { grant, .. })
+            if status == StatusCode::UNAUTHORIZED =>
+        {
+            match tokens.refused(shared, *grant, &token, by).await {
+                // The body is gone, so the client has to send it again.
+                Ok(true) => Stop::Unavailable,
+                Ok(false) => Failure::Unauthorized(status).into(),
+                Err(trouble) => stop(trouble, "upstream_token_gone", admitted),
+            }
+        }
+        _ => Failure::Unauthorized(status).into(),
+    }
+}
+
+fn stop(trouble: Trouble, cause: &'static str, admitted: &Admitted) -> Stop {
+    match trouble {
+        Trouble::Gone => Denied::InvalidToken
+            .because(cause)
+            .of(admitted.correlation())
+            .into(),
+        Trouble::Unavailable => Stop::Unavailable,
     }
 }
 

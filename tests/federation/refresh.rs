@@ -3,6 +3,7 @@
 use domain::provider::Kind;
 use grantlog::clock;
 use grantlog::federation::{Federation, RefreshFailure};
+use serde_json::json;
 
 use crate::fake_provider::{Behaviour, Endpoint, FakeProvider, Fault, Setup};
 use crate::{federation, impatient, log_in, provider};
@@ -82,4 +83,38 @@ async fn a_refresh_token_that_stays_is_given_back() {
         .await
         .expect("tokens");
     assert_eq!(renewed.refresh_token.as_deref(), Some(&*token));
+}
+
+#[tokio::test]
+async fn a_refusal_in_other_words_is_told_from_no_answer() {
+    use RefreshFailure::{Refused, Unavailable};
+    let error = |status, error| Fault::Json(status, json!({ "error": error }));
+    for (fault, failure) in [
+        (error(403, "unauthorized_client"), Refused),
+        (error(401, "invalid_request"), Refused),
+        (error(400, "invalid_scope"), Refused),
+        (Fault::Status(400), Refused),
+        (Fault::Json(400, json!({ "message": "no" })), Refused),
+        (Fault::Json(403, json!({ "message": "no" })), Refused),
+        (error(200, "invalid_refresh_token"), Refused),
+        (Fault::Json(200, json!({ "ok": false })), Refused),
+        (Fault::Json(200, json!({ "error": { "code": 7 } })), Refused),
+        (error(401, "invalid_client"), Unavailable),
+        (error(401, "unauthorized_client"), Unavailable),
+        (Fault::Status(401), Unavailable),
+        (Fault::Status(403), Unavailable),
+        (error(404, "Not Found"), Unavailable),
+        (Fault::Status(408), Unavailable),
+        (Fault::Status(425), Unavailable),
+        (Fault::Status(429), Unavailable),
+        (error(400, "temporarily_unavailable"), Unavailable),
+    ] {
+        let fake = FakeProvider::start().await;
+        fake.behave(Behaviour::At(Endpoint::Token, fault.clone()));
+        let settings = fake.settings(Kind::Oidc);
+        let refreshed = federation()
+            .refresh(&provider(&settings), "token", clock::now())
+            .await;
+        assert_eq!(refreshed.expect_err("none"), failure, "{fault:?}");
+    }
 }

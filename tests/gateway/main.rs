@@ -15,6 +15,7 @@ mod mcp;
 mod metadata;
 mod origins;
 mod provider_tokens;
+mod refused_tokens;
 mod rig;
 mod streams;
 mod upstream;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::response::IntoResponse;
 use chrono::TimeDelta;
 use domain::id::ProviderId;
 use domain::provider::Kind;
@@ -31,7 +30,7 @@ async fn rig() -> (FakeProvider, Upstream, Rig, ProviderId) {
 }
 
 /// A grant whose provider tokens end `in_s` seconds from now.
-async fn grant(provider: &FakeProvider, rig: &Rig, id: ProviderId, in_s: i64) -> Granted {
+pub async fn grant(provider: &FakeProvider, rig: &Rig, id: ProviderId, in_s: i64) -> Granted {
     let issued = log_in(provider).await;
     let tokens = UpstreamTokens {
         expires_at: Some(clock::now() + TimeDelta::seconds(in_s)),
@@ -78,7 +77,7 @@ async fn log_in(provider: &FakeProvider) -> UpstreamTokens {
     login.expect("a login").tokens.into()
 }
 
-fn refreshes(provider: &FakeProvider) -> usize {
+pub fn refreshes(provider: &FakeProvider) -> usize {
     let requests = provider.requests_to(Endpoint::Token);
     let is_refresh =
         |r: &&crate::fake_provider::Request| r.parameter("grant_type") == "refresh_token";
@@ -98,7 +97,7 @@ async fn a_token_that_lasts_is_forwarded_as_it_is() {
     assert!(provider.requests().is_empty());
 }
 
-async fn stored(rig: &Rig, grant: &Granted) -> UpstreamTokens {
+pub async fn stored(rig: &Rig, grant: &Granted) -> UpstreamTokens {
     let stored = rig.app().vault.upstream(grant.id).await;
     stored.expect("the vault").expect("tokens").tokens
 }
@@ -259,30 +258,6 @@ async fn without_anything_to_renew_with_the_upstream_says_whether_it_needs_a_tok
     assert_eq!(rig.call(&ended.token).await.status(), 200);
     assert!(!upstream.only().headers.contains_key("authorization"));
     assert_eq!(rig.count("grant.revoked"), 0);
-}
-
-#[tokio::test]
-async fn an_upstream_that_needs_the_ended_token_sends_the_person_to_log_in_again() {
-    let refuses = || axum::http::StatusCode::UNAUTHORIZED.into_response();
-    let upstream = Upstream::answering(refuses).await;
-    let rig = Rig::with(&upstream.url, |settings| {
-        settings.upstream_auth = UpstreamAuth::ProviderToken;
-    })
-    .await;
-    let provider = FakeProvider::start().await;
-    let id = rig.add_provider(provider.settings(Kind::Oidc)).await;
-    let ended = tokens(None, Some(clock::now() - TimeDelta::seconds(1)));
-    let ended = rig.grant_with("read", id, &ended).await;
-    let response = rig.call(&ended.token).await;
-    assert_eq!(response.status(), 401);
-    assert!(response.headers().contains_key("www-authenticate"));
-    let good = tokens(None, None);
-    let good = rig.grant_with("read", id, &good).await;
-    assert_eq!(
-        rig.call(&good.token).await.status(),
-        502,
-        "it got what there is"
-    );
 }
 
 #[tokio::test]

@@ -85,6 +85,7 @@ async fn commit(fault: Fault, right: Response) -> Response {
     match fault {
         Fault::Stall => std::future::pending().await,
         Fault::Status(status) => body(status, "text/plain", Body::empty()),
+        Fault::Json(status, json) => answer_json(status, &json),
         Fault::Redirect => body(302, "text/plain", Body::empty()),
         Fault::Html => body(200, "text/html", "<!doctype html><p>down</p>".into()),
         Fault::Huge => body(200, "application/json", vec![b' '; 3 << 20].into()),

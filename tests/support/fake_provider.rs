@@ -143,6 +143,8 @@ pub enum Fault {
     Trickle,
     /// More than anybody should read.
     Huge,
+    /// This status and this JSON.
+    Json(u16, Value),
     /// 200 and a page.
     Html,
     /// 302 to elsewhere on the provider.

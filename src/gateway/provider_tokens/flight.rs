@@ -1,0 +1,328 @@
+//! Opening, and where needed renewing, the tokens of one grant.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+use chrono::TimeDelta;
+use domain::Timestamp;
+use domain::entry::Actor;
+use domain::grant::{Command, Grant, LoginSucceeded, RevocationReason};
+use domain::id::{GrantId, SubjectId};
+
+use super::{HELD, Held, SETTLED, TRY_AGAIN, Trouble, Unstored, bearer};
+use crate::app::{Context, ExecuteError, Unavailable};
+use crate::clock;
+use crate::federation::{Provider, RefreshFailure};
+use crate::http::Shared;
+use crate::tokens::Secret;
+use crate::vault::{Revision, StoredTokens, UpstreamTokens, VaultError};
+
+/// Tokens that end sooner are renewed first: the call itself takes time.
+const RENEW_AHEAD: TimeDelta = TimeDelta::seconds(60);
+/// How long a request waits for the store to take renewed tokens.
+const STORE_WAIT: Duration = Duration::from_secs(2);
+/// After a failure, and after many: a claim must not end long before the store is back.
+const STORE_PAUSE: Duration = Duration::from_millis(100);
+const STORE_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long a renewal is one node's own: longer than the provider and the store may take together,
+/// shorter than the margin, so that a node that crashes in the middle costs nobody a token.
+const CLAIM: TimeDelta = TimeDelta::seconds(45);
+/// How often and when another node's renewal is looked for.
+const LOOKS: u32 = 25;
+const LOOK_PAUSE: Duration = Duration::from_millis(200);
+
+/// Tokens that are this node's to renew.
+pub(super) struct Claimed {
+    authorization: Arc<LoginSucceeded>,
+    stored: StoredTokens,
+    until: Timestamp,
+    /// The upstream refuses them, whether or not they have ended.
+    are_refused: bool,
+}
+
+/// One grant, and the request on whose behalf.
+#[derive(Clone)]
+pub(super) struct Flight {
+    pub(super) shared: Shared,
+    pub(super) grant: GrantId,
+    pub(super) context: Context,
+    pub(super) unstored: Arc<Unstored>,
+}
+
+impl Flight {
+    /// What is handed out from now on, and what is to be renewed behind.
+    pub(super) async fn tokens(&self) -> Result<(Held, Option<Claimed>), Trouble> {
+        let now = self.context.now;
+        if self.unstored.grants().contains(&self.grant) {
+            return Err(Trouble::Unavailable);
+        }
+        let Some(stored) = self.stored().await? else {
+            return Err(self.gone().await);
+        };
+        let tokens = &stored.tokens;
+        let held = match tokens.expires_at {
+            None => Held::good(stored.tokens, now + HELD),
+            Some(end) if now + RENEW_AHEAD < end => {
+                Held::good(stored.tokens, (now + HELD).min(end - RENEW_AHEAD))
+            }
+            Some(end) if tokens.refresh_token.is_none() => match now < end {
+                true => Held::good(stored.tokens, end),
+                false => Held {
+                    outcome: Ok(None),
+                    until: now + HELD,
+                },
+            },
+            Some(end) if now < end => {
+                // A store that fails is told already, and no reason to refuse a good token.
+                return Ok(match self.claim(&stored, false).await.unwrap_or(None) {
+                    Some(claimed) => (Held::good(stored.tokens, end), Some(claimed)),
+                    None => (Held::good(stored.tokens, end.min(now + TRY_AGAIN)), None),
+                });
+            }
+            Some(_) => match self.claim(&stored, false).await? {
+                Some(claimed) => self.renewed(claimed).await?,
+                None => self.renewed_elsewhere(&stored.revision).await?,
+            },
+        };
+        Ok((held, None))
+    }
+
+    async fn stored(&self) -> Result<Option<StoredTokens>, Trouble> {
+        let stored = self.shared.app.vault.upstream(self.grant).await;
+        stored.map_err(|error| unavailable(&error.into()))
+    }
+
+    /// What is handed out after the upstream refused a token.
+    pub(super) async fn judged(&self, token: &HeaderValue) -> Result<Held, Trouble> {
+        let now = self.context.now;
+        if self.unstored.grants().contains(&self.grant) {
+            return Err(Trouble::Unavailable);
+        }
+        let Some(stored) = self.stored().await? else {
+            return Err(self.gone().await);
+        };
+        let is_newer = bearer(&stored.tokens.access_token)? != *token;
+        if !is_newer && stored.tokens.refresh_token.is_some() {
+            if let Some(claimed) = self.claim(&stored, true).await? {
+                return self.renewed(claimed).await;
+            }
+        } else if !is_newer {
+            let authorization = self.authorization().await?;
+            if authorization.request.requested_at + SETTLED < now {
+                return Err(self.gone().await);
+            }
+        }
+        Ok(Held::good(stored.tokens, now + TRY_AGAIN))
+    }
+
+    async fn authorization(&self) -> Result<Arc<LoginSucceeded>, Trouble> {
+        let grant = self.shared.app.state::<Grant>(self.grant).await;
+        let grant = grant.map_err(|error| unavailable(&error))?;
+        grant.authorization().cloned().ok_or(Trouble::Gone)
+    }
+
+    /// Takes the renewal on, unless another has.
+    async fn claim(
+        &self,
+        stored: &StoredTokens,
+        are_refused: bool,
+    ) -> Result<Option<Claimed>, Trouble> {
+        let authorization = self.authorization().await?;
+        let (now, until) = (self.context.now, self.context.now + CLAIM);
+        let vault = &self.shared.app.vault;
+        let claimed = vault.claim_upstream(self.grant, &stored.revision, now, until);
+        let claimed = claimed.await.map_err(|error| unavailable(&error.into()))?;
+        Ok(claimed.then(|| Claimed {
+            authorization,
+            stored: stored.clone(),
+            until,
+            are_refused,
+        }))
+    }
+
+    pub(super) async fn renewed(&self, claimed: Claimed) -> Result<Held, Trouble> {
+        let StoredTokens { tokens, revision } = claimed.stored;
+        let authorization = &claimed.authorization;
+        match self.ask(authorization, tokens.refresh_token.as_ref()).await {
+            Ok(renewed) => {
+                let renewed = UpstreamTokens {
+                    id_token: renewed.id_token.or(tokens.id_token),
+                    ..renewed
+                };
+                self.unstored.grants().insert(self.grant);
+                let keeping = self.clone().keep(authorization.subject, revision, renewed);
+                let kept = self.shared.tasks.spawn(keeping);
+                let kept = tokio::time::timeout(STORE_WAIT, kept).await;
+                kept.map_or(Err(Trouble::Unavailable), |kept| {
+                    kept.unwrap_or(Err(Trouble::Unavailable))
+                })
+            }
+            Err(failure) => {
+                let now = clock::now();
+                let end = tokens.expires_at;
+                let has_ended = end.is_some_and(|end| end <= now);
+                let again = match failure {
+                    RefreshFailure::Rejected => return self.rejected(&revision).await,
+                    RefreshFailure::Refused if has_ended || claimed.are_refused => {
+                        return self.rejected(&revision).await;
+                    }
+                    RefreshFailure::Refused => now + HELD,
+                    RefreshFailure::Unavailable => now + TRY_AGAIN,
+                };
+                let vault = &self.shared.app.vault;
+                if let Err(error) = vault.release_upstream(self.grant, claimed.until).await {
+                    tracing::warn!(%error, "a renewal could not be given back");
+                }
+                match has_ended {
+                    true => Err(Trouble::Unavailable),
+                    false => Ok(Held::good(tokens, end.map_or(again, |end| end.min(again)))),
+                }
+            }
+        }
+    }
+
+    /// The refresh token is dead, unless another node was faster and has the successor.
+    async fn rejected(&self, revision: &Revision) -> Result<Held, Trouble> {
+        match self.stored().await? {
+            Some(other) if other.revision != *revision => {
+                Ok(Held::good(other.tokens, clock::now() + TRY_AGAIN))
+            }
+            Some(_) | None => Err(self.gone().await),
+        }
+    }
+
+    /// Waits for what another node gets.
+    async fn renewed_elsewhere(&self, read: &Revision) -> Result<Held, Trouble> {
+        for _ in 0..LOOKS {
+            tokio::time::sleep(LOOK_PAUSE).await;
+            match self.stored().await? {
+                None => return Err(self.gone().await),
+                Some(other) if other.revision != *read => {
+                    return Ok(Held::good(other.tokens, clock::now() + HELD));
+                }
+                Some(_) => {}
+            }
+        }
+        Err(Trouble::Unavailable)
+    }
+
+    async fn ask(
+        &self,
+        authorization: &LoginSucceeded,
+        refresh_token: Option<&Secret>,
+    ) -> Result<UpstreamTokens, RefreshFailure> {
+        let shared = &self.shared;
+        let refresh_token = refresh_token.ok_or(RefreshFailure::Rejected)?;
+        let id = authorization.request.provider_id;
+        let Some(provider) = shared.app.directory.provider(id) else {
+            return Err(RefreshFailure::Rejected);
+        };
+        let secret = shared
+            .provider_secret(id, &provider)
+            .await
+            .map_err(|error| {
+                unavailable(&error);
+                RefreshFailure::Unavailable
+            })?;
+        let provider = Provider {
+            id,
+            settings: &provider.settings,
+            client_secret: &secret,
+            callback_url: &shared.urls.callback(id),
+        };
+        let renewed = shared
+            .federation
+            .refresh(&provider, refresh_token.expose(), self.context.now)
+            .await?;
+        Ok(renewed.into())
+    }
+
+    /// Stores renewed tokens, then records that there are new ones. Where another node has stored
+    /// some since, those count: the next renewal must not begin with tokens that nobody has.
+    async fn keep(
+        mut self,
+        subject: SubjectId,
+        read: Revision,
+        renewed: UpstreamTokens,
+    ) -> Result<Held, Trouble> {
+        let stored = self.store(subject, read, &renewed).await;
+        self.unstored.grants().remove(&self.grant);
+        let now = clock::now();
+        if !stored? {
+            match self.stored().await? {
+                None => return Err(self.gone().await),
+                Some(other) if other.tokens.access_token.hash() != renewed.access_token.hash() => {
+                    return Ok(Held::good(other.tokens, now + TRY_AGAIN));
+                }
+                // An attempt whose answer was lost had stored them.
+                Some(_) => {}
+            }
+        }
+        let expires_at = renewed.expires_at;
+        let command = Command::RecordUpstreamRefresh { expires_at };
+        let app = &self.shared.app;
+        match app
+            .execute::<Grant>(self.grant, command, &self.context)
+            .await
+        {
+            Ok(_) => {}
+            Err(ExecuteError::Refused(_)) => {
+                self.shared.forget_upstream_tokens(self.grant).await;
+                return Err(Trouble::Gone);
+            }
+            Err(ExecuteError::Unavailable(error)) => return Err(unavailable(&error)),
+        }
+        // A token that never lived longer than the margin is good while it is good.
+        let end = expires_at.map_or(now + HELD, |end| (end - RENEW_AHEAD).max(now + TRY_AGAIN));
+        Ok(Held::good(renewed, end.min(now + HELD)))
+    }
+
+    /// Stores renewed tokens, sooner or later.
+    async fn store(
+        &mut self,
+        subject: SubjectId,
+        read: Revision,
+        tokens: &UpstreamTokens,
+    ) -> Result<bool, Trouble> {
+        let vault = &self.shared.app.vault;
+        let mut pause = STORE_PAUSE;
+        loop {
+            let now = self.context.now;
+            match vault
+                .replace_upstream(subject, self.grant, &read, tokens, now)
+                .await
+            {
+                Ok(stored) => return Ok(stored),
+                Err(VaultError::Erased(_) | VaultError::NoKey(_)) => return Err(Trouble::Gone),
+                Err(error) => {
+                    tracing::warn!(%error, grant = %self.grant, "renewed tokens wait for the store");
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(STORE_PAUSE_MAX);
+            self.context.now = clock::now();
+        }
+    }
+
+    /// Ends the grant: its person has to log in again.
+    pub(super) async fn gone(&self) -> Trouble {
+        let command = Command::Revoke {
+            reason: RevocationReason::UpstreamRefused,
+        };
+        let context = self.context.by(Actor::System);
+        let app = &self.shared.app;
+        match app.execute::<Grant>(self.grant, command, &context).await {
+            Ok(_) | Err(ExecuteError::Refused(_)) => {
+                self.shared.forget_upstream_tokens(self.grant).await;
+                Trouble::Gone
+            }
+            Err(ExecuteError::Unavailable(error)) => unavailable(&error),
+        }
+    }
+}
+
+fn unavailable(error: &Unavailable) -> Trouble {
+    tracing::error!(error = error as &dyn std::error::Error, "a store failed");
+    Trouble::Unavailable
+}
