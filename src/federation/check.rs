@@ -113,7 +113,12 @@ impl Federation {
                 fix: "set client_id and client_secret as registered at the provider",
             }),
             // No code was ever given out, so refusing it is the right answer.
-            Err(TokenFailure::InvalidGrant | TokenFailure::Refused | TokenFailure::Other)
+            Err(
+                TokenFailure::InvalidGrant
+                | TokenFailure::InvalidRequest
+                | TokenFailure::Refused
+                | TokenFailure::Other,
+            )
             | Ok(_) => None,
         }
     }

@@ -27,6 +27,8 @@ pub(super) enum TokenFailure {
     UnauthorizedClient,
     /// The code, the refresh token, or the person behind it.
     InvalidGrant,
+    /// The request itself: what it brought was not looked at.
+    InvalidRequest,
     /// A "no" in other words.
     Refused,
     /// Neither tokens nor a refusal.
@@ -62,9 +64,10 @@ impl Federation {
             ClientAuth::Post => ask(false).await,
             ClientAuth::Basic => ask(true).await,
             // Clients are authenticated before codes are looked at, so a refused client has
-            // not spent its code.
+            // not spent its code. Whatever else was answered may have, and a second use of a code
+            // can cost the person everything that was granted for it (RFC 6749 §4.1.2).
             ClientAuth::Either => match ask(true).await {
-                Err(TokenFailure::InvalidClient | TokenFailure::Other) => ask(false).await,
+                Err(TokenFailure::InvalidClient | TokenFailure::InvalidRequest) => ask(false).await,
                 answer => answer,
             },
         }
@@ -110,7 +113,7 @@ fn read(
     reply: &Reply,
     now: Timestamp,
 ) -> Result<UpstreamTokens, TokenFailure> {
-    let response: Option<Response> = reply.json();
+    let response: Option<Response> = reply.json_or_form();
     let is_refusal = response.as_ref().is_some_and(Response::is_refusal);
     let error = response
         .as_ref()
@@ -149,6 +152,9 @@ fn read(
             _,
         ) => TokenFailure::InvalidGrant,
         (Some("temporarily_unavailable" | "server_error"), _) => TokenFailure::Unavailable,
+        (Some("invalid_request"), StatusCode::BAD_REQUEST) | (_, StatusCode::UNAUTHORIZED) => {
+            TokenFailure::InvalidRequest
+        }
         (_, StatusCode::BAD_REQUEST) => TokenFailure::Refused,
         // No token endpoint is there, or it had no time: nothing was judged.
         (
@@ -229,7 +235,9 @@ impl From<TokenFailure> for LoginFailure {
                 Self::TokenEndpointInvalidClient
             }
             TokenFailure::InvalidGrant => Self::TokenEndpointInvalidGrant,
-            TokenFailure::Refused | TokenFailure::Other => Self::TokenEndpointError,
+            TokenFailure::InvalidRequest | TokenFailure::Refused | TokenFailure::Other => {
+                Self::TokenEndpointError
+            }
         }
     }
 }
@@ -239,7 +247,9 @@ impl From<TokenFailure> for RefreshFailure {
     fn from(failure: TokenFailure) -> Self {
         match failure {
             TokenFailure::InvalidGrant => Self::Rejected,
-            TokenFailure::UnauthorizedClient | TokenFailure::Refused => Self::Refused,
+            TokenFailure::UnauthorizedClient
+            | TokenFailure::InvalidRequest
+            | TokenFailure::Refused => Self::Refused,
             TokenFailure::Unavailable | TokenFailure::InvalidClient | TokenFailure::Other => {
                 Self::Unavailable
             }

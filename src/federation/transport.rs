@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 /// No answer of a provider that we read is larger.
@@ -19,6 +21,7 @@ pub(super) struct Unreachable {
 /// A provider's answer, read to its end.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
+    is_form: bool,
     body: Zeroizing<Vec<u8>>,
 }
 
@@ -54,8 +57,16 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Reply, Unreachable> 
             why: format!("answered {status}"),
         });
     }
+    let is_form = response.headers().get(CONTENT_TYPE).is_some_and(|kind| {
+        kind.as_bytes()
+            .starts_with(b"application/x-www-form-urlencoded")
+    });
     let body = read(response).await?;
-    Ok(Reply { status, body })
+    Ok(Reply {
+        status,
+        is_form,
+        body,
+    })
 }
 
 async fn read(mut response: Response) -> Result<Zeroizing<Vec<u8>>, Unreachable> {
@@ -75,6 +86,18 @@ impl Reply {
     /// The body as JSON, whatever the status; nothing if it is something else, such as HTML.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_slice(&self.body).ok()
+    }
+
+    /// The same, or a form where the answer says it is one, each member a string: older OAuth 2
+    /// servers write token responses so.
+    pub(super) fn json_or_form<T: DeserializeOwned>(&self) -> Option<T> {
+        if !self.is_form {
+            return self.json();
+        }
+        let members: Map<String, Value> = form_urlencoded::parse(&self.body)
+            .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
+            .collect();
+        serde_json::from_value(Value::Object(members)).ok()
     }
 }
 

@@ -8,6 +8,7 @@ mod id_tokens;
 mod kinds;
 mod refresh;
 mod requests;
+mod tokens;
 
 use std::time::Duration;
 

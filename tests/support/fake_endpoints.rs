@@ -85,6 +85,7 @@ async fn commit(fault: Fault, right: Response) -> Response {
     match fault {
         Fault::Stall => std::future::pending().await,
         Fault::Status(status) => body(status, "text/plain", Body::empty()),
+        Fault::Form(form) => body(200, "application/x-www-form-urlencoded", form.into()),
         Fault::Json(status, json) => answer_json(status, &json),
         Fault::Redirect => body(302, "text/plain", Body::empty()),
         Fault::Html => body(200, "text/html", "<!doctype html><p>down</p>".into()),

@@ -145,6 +145,8 @@ pub enum Fault {
     Huge,
     /// This status and this JSON.
     Json(u16, Value),
+    /// 200 and this form.
+    Form(&'static str),
     /// 200 and a page.
     Html,
     /// 302 to elsewhere on the provider.
