@@ -1,5 +1,7 @@
 //! The provider's token endpoint: codes and refresh tokens for tokens (RFC 6749 §4.1.3, §6).
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use domain::Timestamp;
 use reqwest::StatusCode;
@@ -15,7 +17,7 @@ use super::transport::{self, Reply};
 use super::{Federation, Provider};
 
 /// No access token lives longer; a larger number is a mistake or an attempt to overflow.
-const EXPIRES_IN_S_MAX: u64 = 10 * 365 * 24 * 3600;
+const EXPIRES_IN_S_MAX: f64 = (10 * 365 * 24 * 3600) as f64;
 
 /// Why there are no tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,14 +207,16 @@ impl Response {
     }
 }
 
-/// A number, which some providers write as a string.
+/// A number, which some providers write as a string or with a fraction.
 fn expiry(expires_in: &Value, now: Timestamp) -> Option<Timestamp> {
     let seconds = match expires_in {
         Value::String(text) => text.parse().ok()?,
-        value => value.as_u64()?,
+        value => value.as_f64()?,
     };
-    let seconds = i64::try_from(seconds.min(EXPIRES_IN_S_MAX)).ok()?;
-    now.checked_add_signed(TimeDelta::try_seconds(seconds)?)
+    let seconds = Some(seconds).filter(|seconds: &f64| seconds.is_finite())?;
+    let seconds = seconds.min(EXPIRES_IN_S_MAX).trunc();
+    let lifetime = Duration::try_from_secs_f64(seconds).ok()?;
+    now.checked_add_signed(TimeDelta::from_std(lifetime).ok()?)
 }
 
 /// A string, which GitHub separates by commas, and others write as a list.
