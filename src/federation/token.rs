@@ -195,7 +195,7 @@ impl Response {
         }
         let present = |token: &Zeroizing<String>| !token.is_empty();
         Some(UpstreamTokens {
-            access_token: self.access_token.filter(present)?,
+            access_token: self.access_token.filter(present).filter(is_presentable)?,
             refresh_token: self.refresh_token.filter(present),
             expires_at: self
                 .expires_in
@@ -205,6 +205,11 @@ impl Response {
             scope: self.scope.as_ref().and_then(scope),
         })
     }
+}
+
+/// RFC 6749 Appendix A.12: visible characters and spaces, so that a header can carry it.
+fn is_presentable(token: &Zeroizing<String>) -> bool {
+    token.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// A number, which some providers write as a string or with a fraction.
