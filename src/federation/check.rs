@@ -8,6 +8,7 @@ use super::discovery::{Identity, Upstream};
 use super::failure::LoginFailure;
 use super::kinds;
 use super::token::TokenFailure;
+use super::transport::Unreachable;
 use super::{Federation, Provider};
 
 /// Something that keeps people from logging in, or ought to.
@@ -47,16 +48,10 @@ impl Federation {
 
     async fn unresolved(&self, provider: &Provider<'_>, failure: LoginFailure) -> Problem {
         let issuers = kinds::issuers(provider.settings).unwrap_or_default();
-        let mut what = failure.to_string();
         if let (LoginFailure::UpstreamUnavailable, [candidate, ..]) = (failure, issuers.as_slice())
-            && let Err(error) = self
-                .client
-                .get(candidate.issuer.clone())
-                .send()
-                .await
-                .map_err(super::Unreachable::from)
+            && let Err(error) = self.fetch_document(candidate).await
         {
-            what = format!("{what}: {}", error.why);
+            return failed("the discovery document", &error);
         }
         let fix = match failure {
             LoginFailure::Misconfigured(_) => "complete the provider's settings",
@@ -68,7 +63,10 @@ impl Federation {
             }
             _ => REACH,
         };
-        Problem { what, fix }
+        Problem {
+            what: failure.to_string(),
+            fix,
+        }
     }
 
     async fn check_keys(&self, upstream: &Upstream) -> Option<Problem> {
@@ -76,10 +74,7 @@ impl Federation {
             return None;
         };
         match self.fetch_keys(jwks_uri).await {
-            Err(error) => Some(Problem {
-                what: format!("the key set cannot be fetched: {}", error.why),
-                fix: REACH,
-            }),
+            Err(error) => Some(failed("the key set", &error)),
             Ok(keys) if keys.is_empty() => Some(Problem {
                 what: "the key set holds no key that signs".to_owned(),
                 fix: "set jwks_url to the provider's key set",
@@ -104,20 +99,18 @@ impl Federation {
             ),
         ];
         match self.tokens(provider, upstream, &form, now).await {
-            Err(TokenFailure::Unavailable) => Some(Problem {
-                what: "the token endpoint cannot be reached".to_owned(),
-                fix: REACH,
-            }),
+            Err(TokenFailure::Unavailable(error)) => Some(failed("the token endpoint", &error)),
             Err(TokenFailure::InvalidClient | TokenFailure::UnauthorizedClient) => Some(Problem {
                 what: "the token endpoint refused our client credentials".to_owned(),
                 fix: "set client_id and client_secret as registered at the provider",
             }),
+            Err(TokenFailure::Other(status)) => Some(Problem {
+                what: format!("the token endpoint answered {status}, and not as one"),
+                fix: "set token_url to the provider's token endpoint",
+            }),
             // No code was ever given out, so refusing it is the right answer.
             Err(
-                TokenFailure::InvalidGrant
-                | TokenFailure::InvalidRequest
-                | TokenFailure::Refused
-                | TokenFailure::Other,
+                TokenFailure::InvalidGrant | TokenFailure::InvalidRequest | TokenFailure::Refused,
             )
             | Ok(_) => None,
         }
@@ -125,6 +118,20 @@ impl Federation {
 }
 
 const REACH: &str = "check the URL, DNS, the firewall and the machine's root certificates";
+
+/// What cannot be reached is ours to mend, or the network's; what answers and fails is not.
+fn failed(what: &str, error: &Unreachable) -> Problem {
+    match error.has_answered {
+        true => Problem {
+            what: format!("{what} is broken: {}", error.why),
+            fix: "wait, or ask whoever runs the provider",
+        },
+        false => Problem {
+            what: format!("{what} cannot be reached: {}", error.why),
+            fix: REACH,
+        },
+    }
+}
 
 fn clear_text(upstream: &Upstream) -> Option<Problem> {
     let token = &upstream.token_endpoint;

@@ -101,7 +101,7 @@ impl Federation {
         }
         let candidates = kinds::issuers(settings).map_err(LoginFailure::Misconfigured)?;
         for candidate in &candidates {
-            let found = self.document(&candidate.issuer, now).await;
+            let found = self.document(candidate, now).await;
             let found = found.map_err(|_| LoginFailure::UpstreamUnavailable)?;
             if let Some(document) = found.as_ref()
                 && (candidate.from != Origin::Guess || document.confirms(candidate, settings))
@@ -114,26 +114,41 @@ impl Federation {
 
     async fn document(
         &self,
-        issuer: &Url,
+        candidate: &Candidate,
         now: Timestamp,
     ) -> Result<Arc<Option<Document>>, Unreachable> {
-        let mut url = issuer.clone();
-        url.set_query(None);
-        let path = issuer.path().trim_end_matches('/');
-        url.set_path(&format!("{path}/.well-known/openid-configuration"));
         let max_age = |document: &Option<Document>| match document {
             Some(_) => MAX_AGE,
             None => ABSENT_MAX_AGE,
         };
-        let fetch = async {
-            let reply = transport::send(self.client.get(url.clone())).await?;
-            Ok(match reply.status.is_success() {
-                true => reply.json(),
-                false => None,
-            })
-        };
+        let url = document_url(&candidate.issuer);
+        let fetch = self.fetch_document(candidate);
         self.documents.get(&url, now, max_age, fetch).await
     }
+
+    /// Asks for the document, whatever is in hand; none where there is no usable one.
+    pub(super) async fn fetch_document(
+        &self,
+        candidate: &Candidate,
+    ) -> Result<Option<Document>, Unreachable> {
+        let url = document_url(&candidate.issuer);
+        let reply = transport::send("discovery", self.client.get(url)).await?;
+        // That nothing is where it was only guessed to be is no news.
+        Ok(
+            match candidate.from == Origin::Guess && !reply.status.is_success() {
+                true => None,
+                false => reply.document(),
+            },
+        )
+    }
+}
+
+fn document_url(issuer: &Url) -> Url {
+    let mut url = issuer.clone();
+    url.set_query(None);
+    let path = issuer.path().trim_end_matches('/');
+    url.set_path(&format!("{path}/.well-known/openid-configuration"));
+    url
 }
 
 impl Document {

@@ -128,11 +128,8 @@ impl Federation {
 
     /// Asks for the keys, whatever is in hand.
     pub(super) async fn fetch_keys(&self, jwks_uri: &Url) -> Result<Keys, Unreachable> {
-        let reply = transport::send(self.client.get(jwks_uri.clone())).await?;
-        Ok(match reply.status.is_success() {
-            true => reply.json().map_or(Keys(Vec::new()), Keys::of),
-            false => Keys(Vec::new()),
-        })
+        let reply = transport::send("key set", self.client.get(jwks_uri.clone())).await?;
+        Ok(reply.document().map_or(Keys(Vec::new()), Keys::of))
     }
 }
 

@@ -118,7 +118,11 @@ impl Federation {
         now: Timestamp,
     ) -> Result<Url, LoginFailure> {
         let upstream = self
-            .within_deadline(self.resolve(provider.settings, now))
+            .within_deadline(
+                provider,
+                LoginFailure::UpstreamUnavailable,
+                self.resolve(provider.settings, now),
+            )
             .await?;
         Ok(authorization::url(
             &upstream,
@@ -139,8 +143,12 @@ impl Federation {
         attempt: &Attempt<'_>,
         now: Timestamp,
     ) -> Result<Login, LoginFailure> {
-        self.within_deadline(self.log_in(provider, callback, attempt, now))
-            .await
+        self.within_deadline(
+            provider,
+            LoginFailure::UpstreamUnavailable,
+            self.log_in(provider, callback, attempt, now),
+        )
+        .await
     }
 
     /// Renews a person's tokens at the provider, which is also how it says that they are gone.
@@ -170,10 +178,8 @@ impl Federation {
                 ..tokens
             })
         };
-        match tokio::time::timeout(self.deadline, renewal).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(RefreshFailure::Unavailable),
-        }
+        self.within_deadline(provider, RefreshFailure::Unavailable, renewal)
+            .await
     }
 
     async fn log_in(
@@ -184,6 +190,13 @@ impl Federation {
         now: Timestamp,
     ) -> Result<Login, LoginFailure> {
         let upstream = self.resolve(provider.settings, now).await?;
+        if let Some(error) = callback.error.filter(|error| *error != "access_denied") {
+            tracing::warn!(
+                provider_id = provider.id.0,
+                error = Some(error).filter(|error| token::is_error_code(error)),
+                "a provider sent an error instead of a code"
+            );
+        }
         let code = authorization_code(callback, &upstream)?;
         let form = [
             ("grant_type", "authorization_code"),
@@ -268,14 +281,18 @@ impl Federation {
         ))
     }
 
-    async fn within_deadline<T>(
+    async fn within_deadline<T, E>(
         &self,
-        attempt: impl Future<Output = Result<T, LoginFailure>>,
-    ) -> Result<T, LoginFailure> {
-        match tokio::time::timeout(self.deadline, attempt).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(LoginFailure::UpstreamUnavailable),
-        }
+        provider: &Provider<'_>,
+        otherwise: E,
+        attempt: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let outcome = tokio::time::timeout(self.deadline, attempt).await;
+        outcome.unwrap_or_else(|_| {
+            let provider_id = provider.id.0;
+            tracing::warn!(provider_id, "a provider took longer than we wait for it");
+            Err(otherwise)
+        })
     }
 }
 

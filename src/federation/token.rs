@@ -13,16 +13,16 @@ use zeroize::Zeroizing;
 use super::discovery::{ClientAuth, Upstream};
 use super::failure::{LoginFailure, RefreshFailure};
 use super::login::UpstreamTokens;
-use super::transport::{self, Reply};
+use super::transport::{self, Reply, Unreachable};
 use super::{Federation, Provider};
 
 /// No access token lives longer; a larger number is a mistake or an attempt to overflow.
 const EXPIRES_IN_S_MAX: f64 = (10 * 365 * 24 * 3600) as f64;
 
 /// Why there are no tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum TokenFailure {
-    Unavailable,
+    Unavailable(Unreachable),
     /// Our client id or secret.
     InvalidClient,
     /// We are known, but not for this.
@@ -33,8 +33,8 @@ pub(super) enum TokenFailure {
     InvalidRequest,
     /// A "no" in other words.
     Refused,
-    /// Neither tokens nor a refusal.
-    Other,
+    /// Neither tokens nor a refusal, under this status.
+    Other(StatusCode),
 }
 
 /// What a grant is asked with, beside the client's credentials.
@@ -99,9 +99,8 @@ impl Federation {
                 form.extend([("client_id", client_id), ("client_secret", secret)]);
             }
         }
-        let reply = transport::send(request.form(&form)).await;
-        let reply = reply.map_err(|_| TokenFailure::Unavailable)?;
-        read(provider, &reply, now)
+        let reply = transport::send("token", request.form(&form)).await;
+        read(provider, &reply.map_err(TokenFailure::Unavailable)?, now)
     }
 }
 
@@ -127,7 +126,7 @@ fn read(
         && status.is_success()
         && !is_refusal
     {
-        return response.tokens(now).ok_or(TokenFailure::Other);
+        return response.tokens(now).ok_or(TokenFailure::Other(status));
     }
     tracing::warn!(
         provider_id = provider.id.0,
@@ -153,7 +152,9 @@ fn read(
             ),
             _,
         ) => TokenFailure::InvalidGrant,
-        (Some("temporarily_unavailable" | "server_error"), _) => TokenFailure::Unavailable,
+        (Some(error @ ("temporarily_unavailable" | "server_error")), _) => {
+            TokenFailure::Unavailable(Unreachable::answered(&error))
+        }
         (Some("invalid_request"), StatusCode::BAD_REQUEST) | (_, StatusCode::UNAUTHORIZED) => {
             TokenFailure::InvalidRequest
         }
@@ -165,16 +166,16 @@ fn read(
             | StatusCode::METHOD_NOT_ALLOWED
             | StatusCode::REQUEST_TIMEOUT
             | StatusCode::TOO_EARLY,
-        ) => TokenFailure::Other,
+        ) => TokenFailure::Other(status),
         // What stands before a token endpoint forbids in HTML.
         (_, StatusCode::FORBIDDEN) if is_json => TokenFailure::Refused,
         _ if is_refusal && !status.is_redirection() => TokenFailure::Refused,
-        _ => TokenFailure::Other,
+        _ => TokenFailure::Other(status),
     })
 }
 
 /// An error code as registered ones look; anything else could be a token put in the wrong place.
-fn is_error_code(text: &str) -> bool {
+pub(super) fn is_error_code(text: &str) -> bool {
     text.len() <= 40 && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
@@ -239,12 +240,12 @@ fn scope(scope: &Value) -> Option<String> {
 impl From<TokenFailure> for LoginFailure {
     fn from(failure: TokenFailure) -> Self {
         match failure {
-            TokenFailure::Unavailable => Self::UpstreamUnavailable,
+            TokenFailure::Unavailable(_) => Self::UpstreamUnavailable,
             TokenFailure::InvalidClient | TokenFailure::UnauthorizedClient => {
                 Self::TokenEndpointInvalidClient
             }
             TokenFailure::InvalidGrant => Self::TokenEndpointInvalidGrant,
-            TokenFailure::InvalidRequest | TokenFailure::Refused | TokenFailure::Other => {
+            TokenFailure::InvalidRequest | TokenFailure::Refused | TokenFailure::Other(_) => {
                 Self::TokenEndpointError
             }
         }
@@ -259,7 +260,7 @@ impl From<TokenFailure> for RefreshFailure {
             TokenFailure::UnauthorizedClient
             | TokenFailure::InvalidRequest
             | TokenFailure::Refused => Self::Refused,
-            TokenFailure::Unavailable | TokenFailure::InvalidClient | TokenFailure::Other => {
+            TokenFailure::Unavailable(_) | TokenFailure::InvalidClient | TokenFailure::Other(_) => {
                 Self::Unavailable
             }
         }

@@ -55,12 +55,9 @@ impl Federation {
             .get(url.clone())
             .bearer_auth(access_token)
             .header(ACCEPT, accepted);
-        let reply = transport::send(request).await;
+        let reply = transport::send("userinfo", request).await;
         let reply = reply.map_err(|_| LoginFailure::UpstreamUnavailable)?;
-        match reply.status.is_success() {
-            true => Ok(reply.json()),
-            false => Ok(None),
-        }
+        Ok(reply.document())
     }
 }
 

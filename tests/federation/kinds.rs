@@ -321,3 +321,31 @@ async fn a_doctor_finds_what_is_wrong_before_anybody_logs_in() {
     let problems = check(&settings, secret).await;
     assert!(problems[0].fix.contains("issuer"), "{problems:?}");
 }
+
+#[tokio::test]
+async fn a_doctor_tells_what_is_broken_from_what_cannot_be_reached() {
+    for (endpoint, status, fix) in [
+        (Endpoint::Token, 404, "token_url"),
+        (Endpoint::Token, 500, "whoever runs the provider"),
+        (Endpoint::Keys, 500, "whoever runs the provider"),
+        (Endpoint::Discovery, 500, "whoever runs the provider"),
+    ] {
+        let (fake, settings) = oidc().await;
+        fake.behave(Behaviour::At(endpoint, Fault::Status(status)));
+        let problems = federation()
+            .check(&crate::provider(&settings), clock::now())
+            .await;
+        let [problem] = problems.as_slice() else {
+            panic!("{endpoint:?}: {problems:?}");
+        };
+        assert!(problem.what.contains(&status.to_string()), "{problem:?}");
+        assert!(problem.fix.contains(fix), "{problem:?}");
+    }
+    let (fake, settings) = oidc().await;
+    drop(fake);
+    tokio::task::yield_now().await;
+    let problems = federation()
+        .check(&crate::provider(&settings), clock::now())
+        .await;
+    assert!(problems[0].fix.contains("firewall"), "{problems:?}");
+}

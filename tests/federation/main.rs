@@ -9,6 +9,7 @@ mod kinds;
 mod refresh;
 mod requests;
 mod tokens;
+mod told;
 
 use std::time::Duration;
 
