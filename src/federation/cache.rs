@@ -1,4 +1,7 @@
 //! What was fetched from providers, for a while: bounded, and fetched once however many ask.
+//!
+//! A provider that fails for an hour must not log everybody out: what was good stays in use until
+//! there is something good again, for a day at most.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,8 +15,14 @@ use url::Url;
 /// Only operators name URLs to fetch from, so this is ample.
 const ENTRIES_MAX: usize = 256;
 
+/// How long a copy is used that cannot be fetched anew.
+const KEPT_FOR: TimeDelta = TimeDelta::days(1);
+/// How often that is tried.
+const RETRY_AFTER: TimeDelta = TimeDelta::seconds(30);
+
 /// The last good answer of each URL.
 pub(super) struct Cache<T, E> {
+    is_usable: fn(&T) -> bool,
     cells: quick_cache::sync::Cache<Url, Arc<Cell<T, E>>>,
 }
 
@@ -23,18 +32,28 @@ struct Cell<T, E> {
 }
 
 struct Slot<T, E> {
-    good: Option<(Arc<T>, Timestamp)>,
+    copy: Option<Kept<T>>,
     last_failure: Option<E>,
 }
 
+struct Kept<T> {
+    value: Arc<T>,
+    fetched_at: Timestamp,
+    /// There was nothing usable since: it is not looked for before.
+    retry_at: Option<Timestamp>,
+}
+
 impl<T, E: Clone> Cache<T, E> {
-    pub(super) fn new() -> Self {
+    /// Empty; `is_usable` says which answers are worth keeping.
+    pub(super) fn new(is_usable: fn(&T) -> bool) -> Self {
         Self {
+            is_usable,
             cells: quick_cache::sync::Cache::new(ENTRIES_MAX),
         }
     }
 
-    /// What is at `url`: the copy in hand if it is younger than `max_age` says, else a new one.
+    /// What is at `url`: the copy in hand if it is younger than `max_age` says, or if nothing usable
+    /// is to be had now, else a new one.
     ///
     /// Callers that waited for another's attempt share its outcome, a failure included, so a
     /// provider that hangs is asked once and not once per waiting login.
@@ -50,10 +69,12 @@ impl<T, E: Clone> Cache<T, E> {
             .get_or_insert_with(url, || Ok::<_, Infallible>(Arc::new(Cell::new())));
         let attempts = cell.attempts.load(Ordering::Acquire);
         let mut slot = cell.slot.lock().await;
-        if let Some((value, fetched_at)) = &slot.good
-            && (now - *fetched_at).abs() < max_age(value)
-        {
-            return Ok(Arc::clone(value));
+        if let Some(copy) = &slot.copy {
+            let is_young = copy.age(now) < max_age(&copy.value);
+            let is_kept = copy.age(now) < KEPT_FOR && copy.retry_at.is_some_and(|at| now < at);
+            if is_young || is_kept {
+                return Ok(Arc::clone(&copy.value));
+            }
         }
         if cell.attempts.load(Ordering::Acquire) != attempts
             && let Some(failure) = &slot.last_failure
@@ -62,9 +83,22 @@ impl<T, E: Clone> Cache<T, E> {
         }
         let outcome = fetch.await.map(Arc::new);
         cell.attempts.fetch_add(1, Ordering::Release);
+        let is_usable = outcome.as_ref().is_ok_and(|value| (self.is_usable)(value));
+        if !is_usable
+            && let Some(copy) = &mut slot.copy
+            && (self.is_usable)(&copy.value)
+            && copy.age(now) < KEPT_FOR
+        {
+            copy.retry_at = Some(now + RETRY_AFTER);
+            return Ok(Arc::clone(&copy.value));
+        }
         match &outcome {
             Ok(value) => {
-                slot.good = Some((Arc::clone(value), now));
+                slot.copy = Some(Kept {
+                    value: Arc::clone(value),
+                    fetched_at: now,
+                    retry_at: None,
+                });
                 slot.last_failure = None;
             }
             Err(failure) => slot.last_failure = Some(failure.clone()),
@@ -73,12 +107,18 @@ impl<T, E: Clone> Cache<T, E> {
     }
 }
 
+impl<T> Kept<T> {
+    fn age(&self, now: Timestamp) -> TimeDelta {
+        (now - self.fetched_at).abs()
+    }
+}
+
 impl<T, E> Cell<T, E> {
     fn new() -> Self {
         Self {
             attempts: AtomicU64::new(0),
             slot: Mutex::new(Slot {
-                good: None,
+                copy: None,
                 last_failure: None,
             }),
         }
@@ -106,9 +146,27 @@ mod tests {
         got.map(|value| *value)
     }
 
+    fn is_usable(value: &u32) -> bool {
+        *value > 0
+    }
+
+    #[tokio::test]
+    async fn keeps_what_was_good_while_there_is_nothing_better() {
+        let cache = Cache::new(is_usable);
+        assert_eq!(get(&cache, 0, Ok(0)).await, Ok(0));
+        assert_eq!(get(&cache, 60, Ok(1)).await, Ok(1));
+        assert_eq!(get(&cache, 200, Ok(0)).await, Ok(1));
+        assert_eq!(get(&cache, 229, Ok(2)).await, Ok(1), "not asked again yet");
+        assert_eq!(get(&cache, 230, Err("down")).await, Ok(1));
+        assert_eq!(get(&cache, 260, Ok(2)).await, Ok(2));
+        let day = 24 * 3600;
+        assert_eq!(get(&cache, 259 + day, Err("down")).await, Ok(2));
+        assert_eq!(get(&cache, 260 + day, Err("down")).await, Err("down"));
+    }
+
     #[tokio::test]
     async fn keeps_an_answer_until_it_is_too_old() {
-        let cache = Cache::new();
+        let cache = Cache::new(is_usable);
         assert_eq!(get(&cache, 0, Ok(1)).await, Ok(1));
         assert_eq!(get(&cache, 59, Ok(2)).await, Ok(1));
         assert_eq!(get(&cache, 60, Ok(3)).await, Ok(3));
@@ -116,14 +174,14 @@ mod tests {
 
     #[tokio::test]
     async fn asks_again_after_a_failure() {
-        let cache = Cache::new();
+        let cache = Cache::new(is_usable);
         assert_eq!(get(&cache, 0, Err("down")).await, Err("down"));
         assert_eq!(get(&cache, 0, Ok(1)).await, Ok(1));
     }
 
     #[tokio::test]
     async fn those_who_waited_share_one_attempt_and_its_failure() {
-        let cache = Cache::<u32, &str>::new();
+        let cache = Cache::<u32, &str>::new(is_usable);
         let url: Url = URL.parse().expect("a URL");
         let gate = tokio::sync::Notify::new();
         let age = |_: &u32| TimeDelta::seconds(60);

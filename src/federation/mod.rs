@@ -102,8 +102,8 @@ impl Federation {
         Ok(Self {
             client: transport::client(deadline)?,
             deadline,
-            documents: Cache::new(),
-            key_sets: Cache::new(),
+            documents: Cache::new(Option::is_some),
+            key_sets: Cache::new(|keys| !keys.is_empty()),
         })
     }
 

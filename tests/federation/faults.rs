@@ -1,5 +1,6 @@
 //! Providers that fail, refuse, stall or answer something else: a reason, in time, and no login.
 
+use chrono::TimeDelta;
 use domain::provider::{Kind, Settings};
 use grantlog::clock;
 use grantlog::federation::{Answer, LoginFailure, Misconfigured};
@@ -251,4 +252,44 @@ async fn a_provider_that_is_not_there_is_unavailable() {
     tokio::task::yield_now().await;
     let failure = log_in(&settings).await.expect_err("no login");
     assert_eq!(failure, LoginFailure::UpstreamUnavailable);
+}
+
+/// A provider may be broken, or be made to look so by an unknown key, for a while.
+#[tokio::test]
+async fn what_was_good_stays_in_use_while_a_provider_is_broken() {
+    let (fake, settings) = oidc().await;
+    let federation = federation();
+    let log_in_at = async |now| {
+        let provider = provider(&settings);
+        let url = federation
+            .authorization_url(&provider, &ATTEMPT, now)
+            .await?;
+        let code = query(&crate::browse(&url).await, "code");
+        let callback = grantlog::federation::Callback {
+            code: code.as_deref(),
+            ..Default::default()
+        };
+        federation
+            .complete(&provider, &callback, &ATTEMPT, now)
+            .await
+    };
+    let start = clock::now();
+    log_in_at(start).await.expect("a login");
+    for (status, second) in [(404, 55), (503, 95)] {
+        let now = start + TimeDelta::seconds(second);
+        fake.behave(Behaviour::At(Endpoint::Keys, Fault::Status(status)));
+        fake.rotate_keys();
+        let failure = log_in_at(now).await.expect_err("an unknown key");
+        assert_eq!(failure, LoginFailure::IdTokenUnknownKey);
+        fake.restore_keys();
+        log_in_at(now).await.expect("a login by a known key");
+    }
+    for (status, minute) in [(404, 61), (503, 62)] {
+        let now = start + TimeDelta::minutes(minute);
+        fake.behave(Behaviour::At(Endpoint::Discovery, Fault::Status(status)));
+        let url = federation
+            .authorization_url(&provider(&settings), &ATTEMPT, now)
+            .await;
+        url.expect("a URL");
+    }
 }

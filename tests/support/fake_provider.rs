@@ -254,6 +254,11 @@ impl FakeProvider {
         self.state().key_generation += 1;
     }
 
+    /// From now on it signs with its first key again.
+    pub fn restore_keys(&self) {
+        self.state().key_generation = 0;
+    }
+
     /// Every request so far, oldest first.
     pub fn requests(&self) -> Vec<Request> {
         self.state().requests.clone()
