@@ -18,7 +18,9 @@ use chrono::TimeDelta;
 use domain::Timestamp;
 use domain::provider::{Kind, Settings};
 use jsonwebtoken::Algorithm;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use url::Url;
 
 use super::failure::LoginFailure;
@@ -67,20 +69,30 @@ pub(super) enum ClientAuth {
     Either,
 }
 
-/// OpenID Connect Discovery §3, as far as it matters here.
+/// OpenID Connect Discovery §3, as far as it matters here. A member that may be absent and is not
+/// what it should be is taken for absent.
 #[derive(Debug, Deserialize)]
 pub(super) struct Document {
     issuer: String,
     authorization_endpoint: Url,
     token_endpoint: Url,
+    #[serde(default, deserialize_with = "or_absent")]
     jwks_uri: Option<Url>,
+    #[serde(default, deserialize_with = "or_absent")]
     userinfo_endpoint: Option<Url>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_absent")]
     id_token_signing_alg_values_supported: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_absent")]
     token_endpoint_auth_methods_supported: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_absent")]
     authorization_response_iss_parameter_supported: bool,
+}
+
+fn or_absent<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
 }
 
 impl Federation {

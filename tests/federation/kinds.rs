@@ -5,6 +5,7 @@ use domain::provider::{Kind, Settings};
 use grantlog::clock;
 use grantlog::federation::LoginFailure;
 use jsonwebtoken::Algorithm;
+use serde_json::json;
 
 use crate::fake_provider::{
     Behaviour, CLIENT_ID, Defect, Endpoint, FakeProvider, Fault, Setup, User,
@@ -348,4 +349,24 @@ async fn a_doctor_tells_what_is_broken_from_what_cannot_be_reached() {
         .check(&crate::provider(&settings), clock::now())
         .await;
     assert!(problems[0].fix.contains("firewall"), "{problems:?}");
+}
+
+#[tokio::test]
+async fn a_malformed_member_that_may_be_absent_spoils_no_document() {
+    for (name, value) in [
+        ("userinfo_endpoint", json!("")),
+        ("userinfo_endpoint", json!(7)),
+        (
+            "authorization_response_iss_parameter_supported",
+            json!("true"),
+        ),
+        ("token_endpoint_auth_methods_supported", json!("none")),
+        ("id_token_signing_alg_values_supported", json!([null])),
+    ] {
+        let (fake, settings) = oidc().await;
+        let fault = Fault::Member(name, value.clone());
+        fake.behave(Behaviour::At(Endpoint::Discovery, fault));
+        let login = log_in(&settings).await;
+        login.unwrap_or_else(|failure| panic!("{name} {value}: {failure}"));
+    }
 }
