@@ -16,8 +16,8 @@ pub enum Misconfigured {
     /// An OAuth 2 server whose endpoints are not all given.
     #[error("expected authorization_url, token_url and userinfo_url for type oauth2")]
     Endpoints,
-    /// An endpoint is not fetched by http or https.
-    #[error("expected http or https URLs without a fragment")]
+    /// An endpoint is not fetched by http or https, or would show what is secret in lists and events.
+    #[error("expected http or https URLs without a user name, password or fragment")]
     Url,
     /// Entra ID without a tenant; `common` would admit every tenant there is, so it must be said.
     #[error("expected issuer https://login.microsoftonline.com/<tenant>/v2.0 for type azure_ad")]
@@ -39,7 +39,12 @@ pub fn validate(settings: &Settings) -> Result<(), Misconfigured> {
         &settings.userinfo_url,
         &settings.jwks_url,
     ];
-    let usable = |url: &Url| matches!(url.scheme(), "http" | "https") && url.fragment().is_none();
+    let usable = |url: &Url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none()
+    };
     if !urls.into_iter().flatten().all(usable) {
         return Err(Misconfigured::Url);
     }
@@ -313,6 +318,16 @@ mod tests {
             (
                 "oidc",
                 serde_json::json!({ "issuer": "ldap://x" }),
+                Misconfigured::Url,
+            ),
+            (
+                "oidc",
+                serde_json::json!({ "issuer": "https://user:pass@x" }),
+                Misconfigured::Url,
+            ),
+            (
+                "github",
+                serde_json::json!({ "token_url": "https://:pass@x/token" }),
                 Misconfigured::Url,
             ),
         ] {
