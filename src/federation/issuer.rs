@@ -25,7 +25,9 @@ impl Issuer {
             Self::Known(name) if iss == "accounts.google.com" => {
                 (name == "https://accounts.google.com").then(|| name.clone())
             }
-            Self::Known(name) => same_issuer(name, iss).then(|| iss.to_owned()),
+            // By one name, or a person would be two: the slash comes and goes with the provider's
+            // releases.
+            Self::Known(name) => same_issuer(name, iss).then(|| name.clone()),
             Self::PerTenant(template) => {
                 let tenant = tenant.filter(|tenant| Uuid::try_parse(tenant).is_ok())?;
                 (template.replace(TENANT, tenant) == iss).then(|| iss.to_owned())
@@ -119,6 +121,18 @@ mod tests {
             assert_eq!(same_issuer(one, other), same, "{one} {other}");
             assert_eq!(same_issuer(other, one), same, "{one} {other}");
         }
+    }
+
+    #[test]
+    fn a_known_issuer_has_one_name() {
+        let issuer = Issuer::Known("https://op.example".to_owned());
+        for iss in ["https://op.example", "https://op.example/"] {
+            assert_eq!(
+                issuer.named(iss, None).as_deref(),
+                Some("https://op.example")
+            );
+        }
+        assert_eq!(issuer.named("https://op.example/a", None), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 /// A person, as their provider vouches for them. The subject is (provider, `issuer`, `sub`).
 pub struct Login {
-    /// Who vouches: the verified `iss`, or the provider's name for itself where there is no ID token.
+    /// Who vouches: the provider's issuer, verified where there is an ID token, always by the same name.
     pub issuer: String,
     /// Who it is at that issuer; never an e-mail address.
     pub sub: String,
