@@ -7,7 +7,7 @@ use url::{Host, Url};
 use super::Federation;
 use super::failure::LoginFailure;
 use super::kinds::assumed_issuer;
-use super::login::{Profile, is_true, text};
+use super::login::{self, Profile, is_true, shortened, text};
 use super::userinfo::{Described, id};
 
 /// GitHub's endpoints, on github.com, an enterprise cloud host or a server of one's own.
@@ -66,7 +66,9 @@ impl Federation {
             profile: Profile {
                 email_verified: primary.as_ref().is_some_and(|(_, verified)| *verified),
                 email: primary.map(|(email, _)| email),
-                name: text(&user, "name").or_else(|| text(&user, "login")),
+                name: text(&user, "name")
+                    .or_else(|| text(&user, "login"))
+                    .map(shortened),
                 groups: Vec::new(),
             },
         })
@@ -79,7 +81,7 @@ fn primary_email(emails: &Value) -> Option<(String, bool)> {
         .iter()
         .filter_map(Value::as_object)
         .find(|email| is_true(email.get("primary")))
-        .and_then(|email| Some((text(email, "email")?, is_true(email.get("verified")))))
+        .and_then(|email| Some((login::email(email)?, is_true(email.get("verified")))))
 }
 
 #[cfg(test)]

@@ -7,6 +7,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+/// OpenID Connect Core §2.
+pub(super) const SUB_BYTES_MAX: usize = 255;
+/// RFC 5321 §4.5.3.1: 64 before the sign, 255 behind it. Address and name are kept for ever.
+const EMAIL_BYTES_MAX: usize = 320;
+const NAME_CHARS_MAX: usize = 256;
+/// More than any directory puts a person in; a distinguished name is a long one.
+const GROUPS_MAX: usize = 2048;
+const GROUP_BYTES_MAX: usize = 1024;
+
 /// A person, as their provider vouches for them. The subject is (provider, `issuer`, `sub`).
 pub struct Login {
     /// Who vouches: the provider's issuer, verified where there is an ID token, always by the same name.
@@ -74,12 +83,12 @@ pub(super) struct Profile {
 impl Profile {
     /// Reads the standard claims (OpenID Connect Core §5.1) and `groups`.
     pub(super) fn of(claims: &Map<String, Value>) -> Self {
-        let email = text(claims, "email");
+        let email = email(claims);
         let name = text(claims, "name").or_else(|| text(claims, "preferred_username"));
         Self {
             email_verified: email.is_some() && is_true(claims.get("email_verified")),
             email,
-            name,
+            name: name.map(shortened),
             groups: groups(claims),
         }
     }
@@ -109,6 +118,19 @@ pub(super) fn text(claims: &Map<String, Value>, name: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
 }
 
+/// An address that can be one.
+pub(super) fn email(claims: &Map<String, Value>) -> Option<String> {
+    text(claims, "email").filter(|email| email.len() <= EMAIL_BYTES_MAX)
+}
+
+/// As much of a name as anybody reads.
+pub(super) fn shortened(name: String) -> String {
+    match name.char_indices().nth(NAME_CHARS_MAX) {
+        Some((end, _)) => name[..end].to_owned(),
+        None => name,
+    }
+}
+
 /// Some providers write booleans as strings or as one; nothing else is yes.
 pub(super) fn is_true(value: Option<&Value>) -> bool {
     match value {
@@ -120,13 +142,12 @@ pub(super) fn is_true(value: Option<&Value>) -> bool {
 }
 
 fn groups(claims: &Map<String, Value>) -> Vec<String> {
-    match claims.get("groups") {
-        Some(Value::String(group)) => vec![group.clone()],
-        Some(Value::Array(groups)) => groups
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
-        _ => Vec::new(),
-    }
+    let groups = match claims.get("groups") {
+        Some(Value::Array(groups)) => groups.as_slice(),
+        Some(group) => std::slice::from_ref(group),
+        None => &[],
+    };
+    let groups = groups.iter().filter_map(Value::as_str);
+    let groups = groups.filter(|group| group.len() <= GROUP_BYTES_MAX);
+    groups.take(GROUPS_MAX).map(str::to_owned).collect()
 }

@@ -214,7 +214,7 @@ impl Federation {
             Identity::Userinfo(url) => self.describe(url, &tokens.access_token).await?,
             Identity::Github(url) => self.describe_github(url, &tokens.access_token).await?,
         };
-        Ok(login(
+        login(
             upstream.issuer.name().to_owned(),
             described.sub,
             described.profile,
@@ -223,7 +223,7 @@ impl Federation {
                 id_token: None,
                 ..tokens
             },
-        ))
+        )
     }
 
     async fn identified(
@@ -272,13 +272,13 @@ impl Federation {
             }
             profile = profile.or(Profile::of(&claims));
         }
-        Ok(login(
+        login(
             person.issuer,
             person.sub,
             profile,
             person.authenticated_at,
             tokens,
-        ))
+        )
     }
 
     async fn within_deadline<T, E>(
@@ -325,14 +325,19 @@ fn asks_for_a_profile(settings: &Settings) -> bool {
         .any(|token| matches!(token, "email" | "profile" | "groups"))
 }
 
+/// # Errors
+/// What is called a subject is too long to be one.
 fn login(
     issuer: String,
     sub: String,
     profile: Profile,
     authenticated_at: Option<Timestamp>,
     tokens: UpstreamTokens,
-) -> Login {
-    Login {
+) -> Result<Login, LoginFailure> {
+    if sub.len() > login::SUB_BYTES_MAX {
+        return Err(LoginFailure::SubjectMissing);
+    }
+    Ok(Login {
         issuer,
         sub,
         email: profile.email,
@@ -341,5 +346,5 @@ fn login(
         groups: profile.groups,
         authenticated_at,
         tokens,
-    }
+    })
 }

@@ -370,3 +370,37 @@ async fn a_malformed_member_that_may_be_absent_spoils_no_document() {
         login.unwrap_or_else(|failure| panic!("{name} {value}: {failure}"));
     }
 }
+
+/// What the log keeps for ever has a size.
+#[tokio::test]
+async fn what_a_provider_tells_of_a_person_is_cut_to_size() {
+    let fake = FakeProvider::start().await;
+    let long = "ä".repeat(1000);
+    let mut groups = vec!["analysts".to_owned(); 3000];
+    groups.insert(0, "g".repeat(2000));
+    fake.user(User {
+        email: Some(format!("{long}@example.com")),
+        name: long.clone(),
+        groups,
+        ..User::default()
+    });
+    for kind in [Kind::Oidc, Kind::Github, Kind::Oauth2] {
+        let login = log_in(&fake.settings(kind)).await.expect("a login");
+        assert_eq!((login.email, login.email_verified), (None, false));
+        assert_eq!(login.name.expect("a name").chars().count(), 256);
+        assert!(login.groups.len() <= 2048, "{kind:?}");
+        assert!(login.groups.iter().all(|group| group == "analysts"));
+    }
+    fake.user(User {
+        sub: "s".repeat(256),
+        ..User::default()
+    });
+    for kind in [Kind::Oidc, Kind::Oauth2] {
+        let failure = log_in(&fake.settings(kind)).await.expect_err("no login");
+        assert_eq!(failure, LoginFailure::SubjectMissing, "{kind:?}");
+    }
+    let id = Fault::Member("id", json!("i".repeat(256)));
+    fake.behave(Behaviour::At(Endpoint::User, id));
+    let failure = log_in(&fake.settings(Kind::Github)).await;
+    assert_eq!(failure.expect_err("no login"), LoginFailure::SubjectMissing);
+}
