@@ -28,6 +28,9 @@ pub struct Attempt<'a> {
     pub max_age_s: Option<u32>,
     /// Who is expected to log in.
     pub login_hint: Option<&'a str>,
+    /// Whether who may log in hangs on a verified address or on groups, so that the provider is asked
+    /// for what its ID token leaves out.
+    pub is_selective: bool,
 }
 
 /// `prompt` (OpenID Connect Core §3.1.2.1).

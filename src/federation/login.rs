@@ -93,10 +93,18 @@ impl Profile {
         }
     }
 
+    /// Whether there is all that people are admitted by.
+    pub(super) fn is_full(&self) -> bool {
+        self.email_verified && !self.groups.is_empty()
+    }
+
     /// Fills what is missing here from `other`. An address and its verification go together.
     pub(super) fn or(self, other: Self) -> Self {
         let (email, email_verified) = match self.email {
-            Some(email) => (Some(email), self.email_verified),
+            Some(email) => {
+                let is_verified = other.email_verified && other.email.as_ref() == Some(&email);
+                (Some(email), self.email_verified || is_verified)
+            }
             None => (other.email, other.email_verified),
         };
         Self {

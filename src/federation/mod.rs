@@ -262,15 +262,20 @@ impl Federation {
             // Entra ID's word for "the owner of the domain has verified this address".
             profile.email_verified |= login::is_true(person.claims.get("xms_edov"));
         }
+        let is_thin = profile.email.is_none() || attempt.is_selective && !profile.is_full();
         if let Some(url) = userinfo
-            && profile.email.is_none()
+            && is_thin
             && asks_for_a_profile(provider.settings)
         {
-            let claims = self.userinfo(url, &tokens.access_token).await?;
-            if claims.get("sub").and_then(Value::as_str) != Some(&person.sub) {
-                return Err(LoginFailure::UserinfoWrongSubject);
+            match self.userinfo(url, &tokens.access_token).await {
+                Ok(claims) if claims.get("sub").and_then(Value::as_str) != Some(&person.sub) => {
+                    return Err(LoginFailure::UserinfoWrongSubject);
+                }
+                Ok(claims) => profile = profile.or(Profile::of(&claims)),
+                // What the ID token tells may be enough.
+                Err(_) if profile.email.is_some() => {}
+                Err(failure) => return Err(failure),
             }
-            profile = profile.or(Profile::of(&claims));
         }
         login(
             person.issuer,

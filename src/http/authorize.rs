@@ -90,6 +90,7 @@ impl Transaction {
             },
             max_age_s: self.request.max_age_s,
             login_hint: None,
+            is_selective: false,
         }
     }
 }

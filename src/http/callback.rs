@@ -148,7 +148,13 @@ async fn log_in(
         client_secret: &secret,
         callback_url: &callback_url,
     };
-    let attempt = transaction.attempt(state);
+    let private = shared
+        .private_terms(terms.id, terms.proxy.private_version)
+        .await?;
+    let attempt = federation::Attempt {
+        is_selective: !private.allowed_subjects.is_empty(),
+        ..transaction.attempt(state)
+    };
     let completed = shared
         .federation
         .complete(&provider, callback, &attempt, context.now);

@@ -78,3 +78,51 @@ async fn an_old_login_is_refused_where_a_fresh_one_was_asked_for() {
     );
     log_in(&settings).await.expect("nobody asked");
 }
+
+#[tokio::test]
+async fn what_an_id_token_leaves_out_is_asked_for_where_people_are_admitted_by_it() {
+    let selective = Attempt {
+        is_selective: true,
+        ..ATTEMPT
+    };
+    for lack in [&["groups"], &["email_verified"]] {
+        let fake = FakeProvider::start_as(Setup {
+            id_tokens_lack: lack,
+            ..Setup::default()
+        })
+        .await;
+        let settings = fake.settings(Kind::Oidc);
+        log_in(&settings).await.expect("a login");
+        assert!(fake.requests_to(Endpoint::Userinfo).is_empty(), "{lack:?}");
+
+        let login = log_in_as(&federation(), &settings, &selective).await;
+        let login = login.expect("a login");
+        assert!(login.email_verified, "{lack:?}");
+        assert_eq!(login.groups, ["analysts"], "{lack:?}");
+
+        let other = Fault::Member("email", "other@example.com".into());
+        fake.behave(Behaviour::At(Endpoint::Userinfo, other));
+        let login = log_in_as(&federation(), &settings, &selective).await;
+        let login = login.expect("a login");
+        assert_eq!(login.email.as_deref(), Some("ada@example.com"), "{lack:?}");
+        assert_eq!(
+            login.email_verified,
+            lack == &["groups"],
+            "of another address"
+        );
+
+        let somebody = Fault::Member("sub", "somebody-else".into());
+        fake.behave(Behaviour::At(Endpoint::Userinfo, somebody));
+        let login = log_in_as(&federation(), &settings, &selective).await;
+        let failure = login.expect_err("somebody else");
+        assert_eq!(failure, LoginFailure::UserinfoWrongSubject);
+
+        fake.behave(Behaviour::At(Endpoint::Userinfo, Fault::Status(403)));
+        let login = log_in_as(&federation(), &settings, &selective).await;
+        assert!(login.is_ok(), "the ID token tells who it is");
+    }
+    let (fake, settings) = oidc().await;
+    let login = log_in_as(&federation(), &settings, &selective).await;
+    login.expect("a login");
+    assert!(fake.requests_to(Endpoint::Userinfo).is_empty());
+}

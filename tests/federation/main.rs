@@ -29,6 +29,7 @@ const ATTEMPT: Attempt<'_> = Attempt {
     prompt: None,
     max_age_s: None,
     login_hint: None,
+    is_selective: false,
 };
 
 fn federation() -> Federation {

@@ -57,6 +57,7 @@ async fn log_in(provider: &FakeProvider) -> UpstreamTokens {
         prompt: None,
         max_age_s: None,
         login_hint: None,
+        is_selective: false,
     };
     let url = federation
         .authorization_url(&provider, &attempt, clock::now())

@@ -277,6 +277,7 @@ impl State {
             let about = self.userinfo();
             let members = claims.as_object_mut().expect("an object");
             members.extend(about.as_object().expect("an object").clone());
+            members.retain(|name, _| !self.setup.id_tokens_lack.contains(&name.as_str()));
         }
         claims
     }

@@ -56,6 +56,8 @@ pub struct Setup {
     pub auth_methods: &'static [&'static str],
     /// Whether ID tokens say who the person is, but nothing about them.
     pub thin_id_tokens: bool,
+    /// What ID tokens leave out of what there is to tell.
+    pub id_tokens_lack: &'static [&'static str],
     /// Whether each refresh gives a new refresh token.
     pub rotates_refresh_tokens: bool,
 }
@@ -70,6 +72,7 @@ impl Default for Setup {
             algorithm: Algorithm::RS256,
             auth_methods: &["client_secret_basic", "client_secret_post"],
             thin_id_tokens: false,
+            id_tokens_lack: &[],
             rotates_refresh_tokens: true,
         }
     }
