@@ -28,7 +28,7 @@ use crate::app::{Context, ExecuteError, ProxyTerms, Unavailable};
 use crate::federation::{self, Login, LoginFailure};
 use crate::tokens::code::Code;
 use crate::tokens::sealed;
-use crate::vault;
+use crate::vault::{self, VaultError};
 use wrong::{Wrong, refuse};
 
 /// RFC 9700 §2.1.1 asks for a short life; a minute is a slow client.
@@ -260,7 +260,11 @@ async fn authorize(
             context.now,
         )
         .await
-        .map_err(Unavailable::from)?;
+        .map_err(|error| match error {
+            // Two people answered at once, in one browser; whose tokens are there is the one who logs in.
+            VaultError::AnotherSubject => ExecuteError::Refused(Rule::AlreadyAnswered),
+            error => Unavailable::from(error).into(),
+        })?;
     let by = context.by(Actor::Subject(subject));
     let command = Command::Authorize(Box::new(Authorize {
         request: transaction.requested(),

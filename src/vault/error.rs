@@ -25,6 +25,9 @@ pub enum VaultError {
     /// Sealed bytes, or the commitment to them, were changed or belong elsewhere.
     #[error(transparent)]
     Tampered(#[from] Tampered),
+    /// The grant has upstream tokens of somebody else.
+    #[error("the grant's upstream tokens are another subject's")]
+    AnotherSubject,
     /// There is no secret of this owner and version.
     #[error("there is no such secret in the vault")]
     NoSecret,

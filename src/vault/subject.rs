@@ -57,7 +57,8 @@ impl Vault {
     /// [`Vault::subject_for`], and what the provider gave for the grant, in one transaction.
     ///
     /// # Errors
-    /// The store failed; then neither is kept.
+    /// [`VaultError::AnotherSubject`] where somebody else's login has left tokens for the grant; the
+    /// store failed. Then neither is kept.
     pub async fn record_login(
         &self,
         identity: Identity<'_>,

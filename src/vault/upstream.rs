@@ -91,6 +91,8 @@ impl UpstreamTokens {
 /// Upstream tokens as they were read.
 #[derive(Clone, Debug)]
 pub struct StoredTokens {
+    /// Whose they are.
+    pub subject: SubjectId,
     /// The tokens.
     pub tokens: UpstreamTokens,
     /// Which tokens these are among all that the grant has had.
@@ -223,6 +225,7 @@ impl Vault {
             let key = vault.load_blocking(scope)?;
             match key.open(scope, &aad(subject, grant), &sealed)? {
                 Opened::Plain(plain) => Ok(Some(StoredTokens {
+                    subject,
                     tokens: UpstreamTokens::from_bytes(&plain)?,
                     revision: Revision(sealed),
                 })),
@@ -278,7 +281,8 @@ impl Vault {
     }
 }
 
-/// Stores what a login gave.
+/// Stores what a login gave. A grant is one person's: of two who answer one authorization at the same
+/// moment, only the first may leave tokens.
 pub(super) fn put(
     sql: &dyn Sql,
     key: &DataKey,
@@ -288,11 +292,12 @@ pub(super) fn put(
     now: Timestamp,
 ) -> Result<(), VaultError> {
     let sealed = key.seal(Scope::Subject(subject), &aad(subject, grant), &[plain])?;
-    sql.execute(
+    let stored = sql.execute(
         "INSERT INTO grantlog_vault.upstream_token (grant_id, subject, sealed, updated_at)
          VALUES ($1, $2, $3, $4)
-         ON CONFLICT (grant_id) DO UPDATE SET subject = excluded.subject,
-         sealed = excluded.sealed, updated_at = excluded.updated_at, claimed_until = NULL",
+         ON CONFLICT (grant_id) DO UPDATE SET
+         sealed = excluded.sealed, updated_at = excluded.updated_at, claimed_until = NULL
+         WHERE upstream_token.subject = excluded.subject",
         &[
             grant.0.as_bytes().into(),
             subject.0.as_bytes().into(),
@@ -300,6 +305,9 @@ pub(super) fn put(
             now.timestamp_micros().into(),
         ],
     )?;
+    if stored == 0 {
+        return Err(VaultError::AnotherSubject);
+    }
     Ok(())
 }
 

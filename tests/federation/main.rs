@@ -1,5 +1,6 @@
 //! Grantlog as a relying party, against a provider that does what it is told.
 
+#[expect(dead_code, reason = "nobody waits at the provider's gate here")]
 #[path = "../support/fake_provider.rs"]
 mod fake_provider;
 

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use grantlog::clock;
 use grantlog::federation::{Attempt, Callback, Federation, Provider};
 use grantlog::http::PrivateTerms;
-use grantlog::vault::UpstreamTokens;
+use grantlog::vault::{Identity, UpstreamTokens};
 
 use crate::fake_provider::{Behaviour, CLIENT_SECRET, Endpoint, FakeProvider, Fault, browse};
 use crate::rig::{Granted, PROVIDER_DEADLINE, Rig, tokens};
@@ -199,6 +199,24 @@ async fn renewed_tokens_wait_for_a_store_that_is_away() {
     assert_eq!(upstream.only().header("authorization"), bearer);
     assert_eq!((refreshes(&provider), rig.count(RENEWED)), (1, 1));
     assert_eq!(rig.count("grant.revoked"), 0);
+}
+
+#[tokio::test]
+async fn tokens_of_somebody_else_are_not_forwarded() {
+    let (_provider, upstream, rig, id) = rig().await;
+    let granted = rig.grant_with("read", id, &tokens(None, None)).await;
+    let vault = &rig.app().vault;
+    assert!(vault.delete_upstream(granted.id).await.expect("deleted"));
+    let bob = Identity {
+        provider: id,
+        issuer: "https://idp.example",
+        sub: "bob",
+    };
+    let others = tokens(None, None);
+    let others = vault.record_login(bob, granted.id, &others, clock::now());
+    others.await.expect("recorded");
+    assert_eq!(rig.call(&granted.token).await.status(), 401);
+    assert!(upstream.received().is_empty());
 }
 
 #[tokio::test]

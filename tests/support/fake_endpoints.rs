@@ -33,6 +33,10 @@ pub(super) async fn answer(state: &Mutex<State>, request: axum::extract::Request
     };
     match fault {
         None => right,
+        Some(Fault::Held(gate)) => {
+            gate.pass().await;
+            right
+        }
         Some(Fault::Stall) => std::future::pending().await,
         Some(fault) => commit(fault, right).await,
     }
@@ -83,6 +87,7 @@ async fn commit(fault: Fault, right: Response) -> Response {
             .expect("a response")
     };
     match fault {
+        Fault::Held(_) => right,
         Fault::Stall => std::future::pending().await,
         Fault::Status(status) => body(status, "text/plain", Body::empty()),
         Fault::Form(form) => body(200, "application/x-www-form-urlencoded", form.into()),
@@ -186,7 +191,8 @@ impl State {
             }
         }
         if error.is_none() {
-            self.codes.insert(code, request.clone());
+            self.codes
+                .insert(code, (request.clone(), self.user.clone()));
         }
         Response::builder()
             .status(302)
@@ -210,7 +216,10 @@ impl State {
         }
         let nonce = match request.parameter("grant_type") {
             "authorization_code" => match self.codes.remove(request.parameter("code")) {
-                Some(begun) if matches(&begun, request) => begun.parameter("nonce").to_owned(),
+                Some((begun, user)) if matches(&begun, request) => {
+                    self.user = user;
+                    begun.parameter("nonce").to_owned()
+                }
                 Some(_) | None => return refuse(400, "invalid_grant"),
             },
             "refresh_token" => {
@@ -231,7 +240,7 @@ impl State {
     }
 
     fn tokens(&mut self, request: &Request, nonce: String) -> Value {
-        let access_token = self.name("access");
+        let access_token = self.name(&format!("access-{}", self.user.sub));
         self.access_tokens.push(access_token.clone());
         let mut tokens = json!({
             "access_token": access_token,

@@ -20,6 +20,7 @@ use axum::response::Response;
 use domain::provider::{Kind, Settings};
 use jsonwebtoken::Algorithm;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use url::Url;
 
 #[path = "fake_endpoints.rs"]
@@ -140,6 +141,8 @@ pub enum Endpoint {
 pub enum Fault {
     /// This status and no body.
     Status(u16),
+    /// The right answer, once the gate is open.
+    Held(Arc<Gate>),
     /// Never answers.
     Stall,
     /// Answers a byte at a time and never ends.
@@ -156,6 +159,40 @@ pub enum Fault {
     Redirect,
     /// The right JSON with one member changed; `Null` takes it away.
     Member(&'static str, Value),
+}
+
+/// Where requests wait for each other.
+#[derive(Debug)]
+pub struct Gate {
+    arrived: Semaphore,
+    open: Semaphore,
+}
+
+impl Gate {
+    /// A gate that is shut.
+    pub fn shut() -> Arc<Self> {
+        Arc::new(Self {
+            arrived: Semaphore::new(0),
+            open: Semaphore::new(0),
+        })
+    }
+
+    /// Waits until so many more requests stand before it.
+    pub async fn arrived(&self, requests: u32) {
+        let arrived = self.arrived.acquire_many(requests).await;
+        arrived.expect("never closed").forget();
+    }
+
+    /// Lets everybody through.
+    pub fn open(&self) {
+        self.open.close();
+    }
+
+    async fn pass(&self) {
+        self.arrived.add_permits(1);
+        // Closed: it is open.
+        let _ = self.open.acquire().await;
+    }
 }
 
 /// A request it received.
@@ -183,8 +220,8 @@ pub(crate) struct State {
     user: User,
     behaviour: Behaviour,
     requests: Vec<Request>,
-    /// What each code that was not spent stands for.
-    codes: HashMap<String, Request>,
+    /// What each code that was not spent stands for, and for whom.
+    codes: HashMap<String, (Request, User)>,
     refresh_tokens: HashMap<String, String>,
     access_tokens: Vec<String>,
     issued: u32,

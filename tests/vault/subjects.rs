@@ -11,6 +11,7 @@ on_both![
     every_part_of_an_identity_counts,
     concurrent_logins_agree_on_the_subject,
     upstream_tokens_are_kept_replaced_and_deleted,
+    a_grant_has_tokens_of_one_subject,
     rows_cannot_trade_places,
     secrets_are_kept_by_owner_and_version,
     all_secrets_of_an_owner_are_deleted,
@@ -140,6 +141,35 @@ async fn upstream_tokens_are_kept_replaced_and_deleted(fixture: Fixture) {
     assert!(vault.delete_upstream(grant(1)).await.expect("deleted"));
     assert!(!vault.delete_upstream(grant(1)).await.expect("already"));
     assert!(vault.upstream(grant(1)).await.expect("read").is_none());
+}
+
+/// Two people who answer one authorization at the same moment, in both orders.
+async fn a_grant_has_tokens_of_one_subject(fixture: Fixture) {
+    let vault = fixture.open();
+    let bob = Identity {
+        sub: "bob-at-the-provider",
+        ..alice()
+    };
+    for (n, first, second) in [(1, alice(), bob), (2, bob, alice())] {
+        let login = async |identity, given: &str| {
+            let given = tokens(given);
+            vault.record_login(identity, grant(n), &given, at(0)).await
+        };
+        let kept = async || {
+            let stored = vault.upstream(grant(n)).await.expect("read");
+            let stored = stored.expect("there");
+            let access_token = stored.tokens.access_token.expose().to_owned();
+            (stored.subject, access_token)
+        };
+        let subject = login(first, "first").await.expect("recorded");
+        let refused = login(second, "second").await;
+        assert!(matches!(refused, Err(VaultError::AnotherSubject)));
+        assert_eq!(kept().await, (subject, "first".to_owned()));
+        // The same person may answer again.
+        let again = login(first, "again").await;
+        assert_eq!(again.expect("recorded"), subject);
+        assert_eq!(kept().await, (subject, "again".to_owned()));
+    }
 }
 
 async fn rows_cannot_trade_places(fixture: Fixture) {

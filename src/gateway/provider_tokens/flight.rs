@@ -89,8 +89,16 @@ impl Flight {
     }
 
     async fn stored(&self) -> Result<Option<StoredTokens>, Trouble> {
-        let stored = self.shared.app.vault.upstream(self.grant).await;
-        stored.map_err(|error| unavailable(&error.into()))
+        let app = &self.shared.app;
+        let stored = app.vault.upstream(self.grant).await;
+        let Some(stored) = stored.map_err(|error| unavailable(&error.into()))? else {
+            return Ok(None);
+        };
+        // Whatever the vault holds: nobody speaks with the token of somebody else.
+        let grant = app.current::<Grant>(self.grant).await;
+        let grant = grant.map_err(|error| unavailable(&error))?;
+        let own = grant.authorization().map(|own| own.subject);
+        Ok(Some(stored).filter(|stored| own == Some(stored.subject)))
     }
 
     /// What is handed out after the upstream refused a token.
@@ -142,7 +150,9 @@ impl Flight {
     }
 
     pub(super) async fn renewed(&self, claimed: Claimed) -> Result<Held, Trouble> {
-        let StoredTokens { tokens, revision } = claimed.stored;
+        let StoredTokens {
+            tokens, revision, ..
+        } = claimed.stored;
         let authorization = &claimed.authorization;
         match self.ask(authorization, tokens.refresh_token.as_ref()).await {
             Ok(renewed) => {
