@@ -3,6 +3,9 @@
 //! The code of the provider is spent only after state, age, provider and browser have been
 //! checked. The grant's first append expects an empty stream, so a callback works once, on every
 //! node.
+//!
+//! A login that failed is on record before a page or the client says so. Whose browser is not known
+//! to be the person's writes nothing of its own there.
 
 mod wrong;
 
@@ -29,7 +32,8 @@ use crate::federation::{self, Login, LoginFailure};
 use crate::tokens::code::Code;
 use crate::tokens::sealed;
 use crate::vault::{self, VaultError};
-use wrong::{Wrong, refuse};
+pub(super) use wrong::ended;
+use wrong::{Wrong, answered, page, refuse};
 
 /// RFC 9700 §2.1.1 asks for a short life; a minute is a slow client.
 const CODE_LIFETIME: TimeDelta = TimeDelta::seconds(60);
@@ -47,32 +51,77 @@ pub async fn callback(
     headers: HeaderMap,
 ) -> Response {
     let query = query.unwrap_or_default();
-    let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
-    let parameter = |name: &str| {
-        let mut named = parameters.iter().filter(|(known, _)| known == name);
-        named.next().map(|(_, value)| value.as_ref())
-    };
-    let state = parameter("state").unwrap_or_default();
+    let state = parameter(&query, "state").unwrap_or_default();
     let key = &shared.app.vault.purpose_keys().state;
-    let Ok(transaction) = sealed::unseal::<Transaction>(key, LOGIN_PURPOSE, state) else {
-        return refuse(&shared, None, &context, Wrong::State);
+    let Ok(transaction) = sealed::unseal::<Transaction>(key, LOGIN_PURPOSE, &state) else {
+        return refuse(&shared, None, &context, &Wrong::State);
     };
     if provider.parse() != Ok(transaction.provider_id) {
-        return refuse(&shared, Some(&transaction), &context, Wrong::Provider);
+        return refuse(&shared, Some(&transaction), &context, &Wrong::Provider);
     }
-    // Before the browser is looked at: by now it has dropped the cookie, too.
-    if (context.now - transaction.step_at).num_seconds() > STEP_S {
-        return expired(&shared, &transaction, &context).await;
+    let grant_id = transaction.grant_id;
+    let is_late = (context.now - transaction.step_at).num_seconds() > STEP_S;
+    let is_bound = Step::Login.is_bound(grant_id, &headers, transaction.browser);
+    if !is_bound || is_late {
+        return stop(&shared, &transaction, is_bound, is_late, &context).await;
     }
-    if !Step::Login.is_bound(transaction.grant_id, &headers, transaction.browser) {
-        // The cookie ends with the answer: who goes back to an answered login is no stranger.
-        let wrong = match shared.app.state::<Grant>(transaction.grant_id).await {
-            Ok(known) if *known == Grant::Absent => Wrong::Browser,
-            Ok(_) => Wrong::AlreadyAnswered,
-            Err(error) => return unavailable(&error, &context),
-        };
-        return refuse(&shared, Some(&transaction), &context, wrong);
+    let mut response = answer(&shared, &transaction, &state, &query, &context).await;
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        // Nothing was answered: whoever reloads is still the same browser.
+        return response;
     }
+    for step in [Step::Consent, Step::Login] {
+        let cookie = step.release(grant_id);
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    let named = pairs.find(|(known, _)| known == name);
+    named.map(|(_, value)| value.into_owned())
+}
+
+/// For a browser that cannot go on: it is not known to be the one that began, or it is late.
+async fn stop(
+    shared: &Shared,
+    transaction: &Transaction,
+    is_bound: bool,
+    is_late: bool,
+    context: &Context,
+) -> Response {
+    // The cookie ends with the answer: who goes back to an answered login is no stranger.
+    let wrong = match shared.app.fresh::<Grant>(transaction.grant_id).await {
+        Ok(known) => Wrong::answered(&known),
+        Err(error) => return unavailable(&error, context),
+    };
+    match wrong {
+        Some(wrong) => refuse(shared, Some(transaction), context, &wrong),
+        None if is_late => {
+            // An honest person comes back without the cookie, which has ended with the step, so that is no
+            // reason to leave the login out of the history. That it took too long is true whoever says so;
+            // where they are, and with what, is told only of the browser that began.
+            let by = if is_bound {
+                context.clone()
+            } else {
+                impersonal(context)
+            };
+            let told = || page(shared, Some(transaction), context, &Wrong::Expired);
+            record_failure(shared, transaction, Wrong::Expired.cause(), &by, told).await
+        }
+        None => refuse(shared, Some(transaction), context, &Wrong::Browser),
+    }
+}
+
+/// What the person's own browser brought, answered.
+async fn answer(
+    shared: &Shared,
+    transaction: &Transaction,
+    state: &str,
+    query: &str,
+    context: &Context,
+) -> Response {
     let terms = shared
         .terms(transaction.request.proxy_id, |terms| {
             terms.proxy.settings.provider_id == transaction.provider_id
@@ -80,37 +129,29 @@ pub async fn callback(
         .await;
     let terms = match terms {
         Ok(Some(terms)) => terms,
-        Ok(None) => return refuse(&shared, Some(&transaction), &context, Wrong::Proxy),
-        Err(error) => return unavailable(&error, &context),
-    };
-    let callback = federation::Callback {
-        code: parameter("code"),
-        iss: parameter("iss"),
-        error: parameter("error"),
-    };
-    let mut response = match log_in(&shared, &terms, &transaction, state, &callback, &context).await
-    {
-        Ok(login) => admit(&shared, &terms, &transaction, login, &context).await,
-        Err(Failure::Answered) => refuse(
-            &shared,
-            Some(&transaction),
-            &context,
-            Wrong::AlreadyAnswered,
-        ),
-        Err(Failure::Login(failure)) => {
-            fail(&shared, &terms, &transaction, failure, &context).await
+        Ok(None) => {
+            let told = || page(shared, Some(transaction), context, &Wrong::Proxy);
+            let reason = Wrong::Proxy.cause();
+            return record_failure(shared, transaction, reason, context, told).await;
         }
-        Err(Failure::Store(error)) => return unavailable(&error, &context),
+        Err(error) => return unavailable(&error, context),
     };
-    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
-        // Nothing was answered: whoever reloads is still the same browser.
-        return response;
+    let (code, iss, error) = (
+        parameter(query, "code"),
+        parameter(query, "iss"),
+        parameter(query, "error"),
+    );
+    let callback = federation::Callback {
+        code: code.as_deref(),
+        iss: iss.as_deref(),
+        error: error.as_deref(),
+    };
+    match log_in(shared, &terms, transaction, state, &callback, context).await {
+        Ok(login) => admit(shared, &terms, transaction, login, context).await,
+        Err(Failure::Answered) => answered(shared, transaction, context).await,
+        Err(Failure::Login(failure)) => fail(shared, &terms, transaction, failure, context).await,
+        Err(Failure::Store(error)) => unavailable(&error, context),
     }
-    for step in [Step::Consent, Step::Login] {
-        let cookie = step.release(transaction.grant_id);
-        response.headers_mut().append(header::SET_COOKIE, cookie);
-    }
-    response
 }
 
 enum Failure {
@@ -198,29 +239,22 @@ async fn admit(
         name: login.name.clone(),
         upstream_sub: Some(login.sub.clone()),
     });
+    let target = &transaction.request.target;
     match shared.admits(terms, &login).await {
         Ok(true) => {}
         Ok(false) => {
+            let told = || redirect(shared, terms, target, Outcome::Error("access_denied"));
             let reason = "subject_not_allowed";
-            return record_failure(
-                shared,
-                terms,
-                transaction,
-                reason,
-                "access_denied",
-                &context,
-            )
-            .await;
+            return record_failure(shared, transaction, reason, &context, told).await;
         }
         Err(error) => return unavailable(&error, &context),
     }
     let code = Code::generate(transaction.grant_id);
     let authorized = authorize(shared, terms, transaction, login, code.hash(), &context).await;
-    let target = &transaction.request.target;
     match authorized {
         Ok(()) => redirect(shared, terms, target, Outcome::Code(&code)),
         Err(ExecuteError::Refused(Rule::AlreadyAnswered)) => {
-            refuse(shared, Some(transaction), &context, Wrong::AlreadyAnswered)
+            answered(shared, transaction, &context).await
         }
         Err(ExecuteError::Refused(rule)) => {
             tracing::warn!(rule = rule.as_str(), "a login was refused");
@@ -329,21 +363,23 @@ pub(super) async fn fail(
     failure: LoginFailure,
     context: &Context,
 ) -> Response {
-    match login_error_code(failure) {
+    let told = || match login_error_code(failure) {
         Some(code) => {
-            record_failure(shared, terms, transaction, failure.as_str(), code, context).await
+            let target = &transaction.request.target;
+            redirect(shared, terms, target, Outcome::Error(code))
         }
-        None => refuse(shared, Some(transaction), context, Wrong::Answer(failure)),
-    }
+        None => page(shared, Some(transaction), context, &Wrong::Answer(failure)),
+    };
+    record_failure(shared, transaction, failure.as_str(), context, told).await
 }
 
+/// Says so, once it is on record that the login failed.
 async fn record_failure(
     shared: &Shared,
-    terms: &ProxyTerms,
     transaction: &Transaction,
     reason: &str,
-    code: &'static str,
     context: &Context,
+    told: impl FnOnce() -> Response,
 ) -> Response {
     let command = Command::FailLogin(FailLogin {
         request: transaction.requested(),
@@ -355,35 +391,8 @@ async fn record_failure(
         .execute::<Grant>(grant_id, command, context)
         .await
     {
-        Ok(_) => redirect(
-            shared,
-            terms,
-            &transaction.request.target,
-            Outcome::Error(code),
-        ),
-        Err(ExecuteError::Refused(_)) => {
-            refuse(shared, Some(transaction), context, Wrong::AlreadyAnswered)
-        }
-        Err(ExecuteError::Unavailable(error)) => unavailable(&error, context),
-    }
-}
-
-/// The person took too long: recorded as a failed login, answered with a page, because the
-/// client has long given up.
-async fn expired(shared: &Shared, transaction: &Transaction, context: &Context) -> Response {
-    let command = Command::FailLogin(FailLogin {
-        request: transaction.requested(),
-        reason: "login_took_too_long".to_owned(),
-    });
-    let grant_id = transaction.grant_id;
-    match shared
-        .app
-        .execute::<Grant>(grant_id, command, context)
-        .await
-    {
-        Ok(_) | Err(ExecuteError::Refused(_)) => {
-            refuse(shared, Some(transaction), context, Wrong::Expired)
-        }
+        Ok(_) => told(),
+        Err(ExecuteError::Refused(_)) => answered(shared, transaction, context).await,
         Err(ExecuteError::Unavailable(error)) => unavailable(&error, context),
     }
 }

@@ -15,7 +15,7 @@ use super::cookies::{STEP_S, Step};
 use super::form::Form;
 use super::pages::ErrorPage;
 use super::request::Caller;
-use super::{Shared, restart};
+use super::{Shared, callback, restart};
 use crate::app::{Context, ExecuteError, ProxyTerms, RefusedRequest};
 use crate::tokens::sealed;
 
@@ -48,11 +48,18 @@ pub async fn decide(
         Err(error) => return unavailable(&error, &context),
     };
     // The cookie stays: a button that is pressed again while the next page is slow decides again.
-    if approves {
-        to_provider(&shared, &terms, transaction, &context).await
-    } else {
-        deny(&shared, &terms, &transaction, &context).await
+    if !approves {
+        return deny(&shared, &terms, &transaction, &context).await;
     }
+    let known = match shared.app.state::<Grant>(transaction.grant_id).await {
+        Ok(known) => known,
+        Err(error) => return unavailable(&error, &context),
+    };
+    if let Some(page) = callback::ended(&shared, &transaction, &known, &context) {
+        note(&shared, &terms, &context, "consent_repeated");
+        return page;
+    }
+    to_provider(&shared, &terms, transaction, &context).await
 }
 
 fn read(
@@ -144,15 +151,7 @@ async fn deny(
 }
 
 fn refuse(shared: &Shared, terms: &ProxyTerms, context: &Context, why: &Refused) -> Response {
-    let refused = RefusedRequest {
-        endpoint: "consent",
-        cause: why.cause,
-        correlation: Correlation {
-            proxy_id: Some(terms.id),
-            ..Correlation::default()
-        },
-    };
-    shared.app.refusals.note(refused, context);
+    note(shared, terms, context, why.cause);
     ErrorPage {
         status: StatusCode::FORBIDDEN,
         code: "invalid_request",
@@ -163,4 +162,16 @@ fn refuse(shared: &Shared, terms: &ProxyTerms, context: &Context, why: &Refused)
         request_id: context.request_id,
     }
     .into_response()
+}
+
+fn note(shared: &Shared, terms: &ProxyTerms, context: &Context, cause: &'static str) {
+    let refused = RefusedRequest {
+        endpoint: "consent",
+        cause,
+        correlation: Correlation {
+            proxy_id: Some(terms.id),
+            ..Correlation::default()
+        },
+    };
+    shared.app.refusals.note(refused, context);
 }

@@ -1,15 +1,20 @@
 //! Where the provider returns the browser.
 
-use support::{ALICE, Browser, Pkce};
+use support::{ALICE, Browser, Client, Pkce};
 
 use crate::fake_provider::{Behaviour, Endpoint, Fault};
 use crate::rig::{Rig, plain_http};
 
-const REDIRECT_URI: &str = "http://127.0.0.1:33418/callback";
+pub const REDIRECT_URI: &str = "http://127.0.0.1:33418/callback";
 
 /// The callback's address for a login that has reached the provider, not opened yet.
-async fn callback(rig: &Rig, browser: &mut Browser) -> String {
+pub async fn callback(rig: &Rig, browser: &mut Browser) -> String {
     let client = rig.client().await;
+    callback_of(rig, browser, &client).await
+}
+
+/// The same for a login that this client asks for.
+pub async fn callback_of(rig: &Rig, browser: &mut Browser, client: &Client) -> String {
     let url = client.authorize_url(&client.authorization(&Pkce::rfc7636()));
     let callback = format!("{}/api/v1/oauth/callback/1", rig.server.url);
     browser.open(&url, &callback).await.url.to_string()

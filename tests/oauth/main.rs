@@ -11,6 +11,7 @@ mod at_once;
 mod authorize;
 mod callback;
 mod crash;
+mod ended;
 mod every_endpoint;
 mod expired;
 mod headers;
