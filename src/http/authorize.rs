@@ -418,7 +418,7 @@ pub(super) fn redirect(
 }
 
 /// 303, so that a form is never posted again (RFC 9700 §4.12).
-fn see_other(location: &str) -> Response {
+pub(super) fn see_other(location: &str) -> Response {
     let Ok(location) = HeaderValue::try_from(location) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };

@@ -7,6 +7,7 @@
 //! A login that failed is on record before a page or the client says so. Whose browser is not known
 //! to be the person's writes nothing of its own there.
 
+mod repeated;
 mod wrong;
 
 use std::time::Duration;
@@ -32,6 +33,8 @@ use crate::federation::{self, Login, LoginFailure};
 use crate::tokens::code::Code;
 use crate::tokens::sealed;
 use crate::vault::{self, VaultError};
+pub use repeated::Callbacks;
+use repeated::once;
 pub(super) use wrong::ended;
 use wrong::{Wrong, answered, page, refuse};
 
@@ -65,7 +68,12 @@ pub async fn callback(
     if !is_bound || is_late {
         return stop(&shared, &transaction, is_bound, is_late, &context).await;
     }
-    let mut response = answer(&shared, &transaction, &state, &query, &context).await;
+    let (brought, by) = (query.clone(), context.clone());
+    let answer = Box::pin(answer(shared.clone(), transaction, state, brought, by));
+    let mut response = match once(&shared, grant_id, &query, answer).await {
+        Ok(response) => response,
+        Err(error) => return unavailable(&error, &context),
+    };
     if response.status() == StatusCode::SERVICE_UNAVAILABLE {
         // Nothing was answered: whoever reloads is still the same browser.
         return response;
@@ -116,11 +124,11 @@ async fn stop(
 
 /// What the person's own browser brought, answered.
 async fn answer(
-    shared: &Shared,
-    transaction: &Transaction,
-    state: &str,
-    query: &str,
-    context: &Context,
+    shared: Shared,
+    transaction: Transaction,
+    state: String,
+    query: String,
+    context: Context,
 ) -> Response {
     let terms = shared
         .terms(transaction.request.proxy_id, |terms| {
@@ -130,27 +138,29 @@ async fn answer(
     let terms = match terms {
         Ok(Some(terms)) => terms,
         Ok(None) => {
-            let told = || page(shared, Some(transaction), context, &Wrong::Proxy);
+            let told = || page(&shared, Some(&transaction), &context, &Wrong::Proxy);
             let reason = Wrong::Proxy.cause();
-            return record_failure(shared, transaction, reason, context, told).await;
+            return record_failure(&shared, &transaction, reason, &context, told).await;
         }
-        Err(error) => return unavailable(&error, context),
+        Err(error) => return unavailable(&error, &context),
     };
     let (code, iss, error) = (
-        parameter(query, "code"),
-        parameter(query, "iss"),
-        parameter(query, "error"),
+        parameter(&query, "code"),
+        parameter(&query, "iss"),
+        parameter(&query, "error"),
     );
     let callback = federation::Callback {
         code: code.as_deref(),
         iss: iss.as_deref(),
         error: error.as_deref(),
     };
-    match log_in(shared, &terms, transaction, state, &callback, context).await {
-        Ok(login) => admit(shared, &terms, transaction, login, context).await,
-        Err(Failure::Answered) => answered(shared, transaction, context).await,
-        Err(Failure::Login(failure)) => fail(shared, &terms, transaction, failure, context).await,
-        Err(Failure::Store(error)) => unavailable(&error, context),
+    match log_in(&shared, &terms, &transaction, &state, &callback, &context).await {
+        Ok(login) => admit(&shared, &terms, &transaction, login, &context).await,
+        Err(Failure::Answered) => answered(&shared, &transaction, &context).await,
+        Err(Failure::Login(failure)) => {
+            fail(&shared, &terms, &transaction, failure, &context).await
+        }
+        Err(Failure::Store(error)) => unavailable(&error, &context),
     }
 }
 

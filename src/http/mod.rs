@@ -30,6 +30,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 use tower_http::cors::{Any, CorsLayer};
 
+pub use callback::Callbacks;
 pub use cookies::AUTHORIZATION_MAX;
 pub use rates::{Limits, Rates};
 pub use shared::{Parts, PrivateTerms, Shared};

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::callback::Callbacks;
 use super::error::{Code, OAuthError};
 use super::rates::Rates;
 use super::urls::{Urls, resource};
@@ -58,6 +59,8 @@ pub struct Parts {
     pub reader: projections::Reader,
     /// Secrets of the vault, by version.
     pub secrets: quick_cache::sync::Cache<Uuid, Arc<Zeroizing<String>>>,
+    /// What browsers that come back from a provider again are answered with.
+    pub callbacks: Callbacks,
     /// What re-reading the log has found.
     pub integrity: Integrity,
     /// Ends streams and tasks when the service stops.

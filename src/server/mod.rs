@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 use crate::app::{self, App, Context, LoadError, Unavailable};
 use crate::config::Config;
 use crate::federation::Federation;
-use crate::http::{self, Limits, Parts, Rates, Shared, Urls};
+use crate::http::{self, Callbacks, Limits, Parts, Rates, Shared, Urls};
 use crate::log;
 use crate::tokens::Secret;
 use crate::vault::{MasterKeyError, VaultError};
@@ -318,6 +318,7 @@ fn parts(config: &Config, app: Arc<App>, reader: Reader) -> Result<Parts, StartE
         },
         reader,
         secrets: quick_cache::sync::Cache::new(1024),
+        callbacks: Callbacks::default(),
         integrity: Integrity::default(),
         stopping: CancellationToken::new(),
         tasks: TaskTracker::new(),

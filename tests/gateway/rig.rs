@@ -20,7 +20,7 @@ use domain::{Timestamp, api_key, audit};
 use grantlog::app::{App, Context};
 use grantlog::config::{Config, Sources};
 use grantlog::federation::Federation;
-use grantlog::http::{Limits, Parts, PrivateTerms, Rates, Shared, Urls};
+use grantlog::http::{Callbacks, Limits, Parts, PrivateTerms, Rates, Shared, Urls};
 use grantlog::log::{Log, Options};
 use grantlog::tokens::Secret;
 use grantlog::tokens::access::{self, Claims};
@@ -416,6 +416,7 @@ fn parts(folder: &Path, gateway_url: &str) -> Parts {
         unused_client: None,
         reader: projections::Reader::open(&read_model).expect("the read model opens"),
         secrets: quick_cache::sync::Cache::new(16),
+        callbacks: Callbacks::default(),
         integrity: Default::default(),
         stopping: CancellationToken::new(),
         tasks: Default::default(),

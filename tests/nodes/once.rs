@@ -69,15 +69,14 @@ async fn a_callback_leads_to_one_code() {
             .await
             .into_iter()
             .partition(|page| page.url.as_str().starts_with(&client.redirect_uri));
-        // The others are told that it is done.
+        // The others are told that it is done, or sent to the same place by the node that did it.
         for page in &elsewhere {
             assert_eq!(page.status, 400, "{page:?}");
             assert!(page.body.contains("already been completed"), "{page:?}");
         }
-        let [back] = &back[..] else {
-            panic!("round {round}: {} answers at the client", back.len());
-        };
-        let code = back.param("code").expect("a code");
+        let codes: BTreeSet<_> = back.iter().map(|page| page.param("code")).collect();
+        assert_eq!(codes.len(), 1, "round {round}");
+        let code = back[0].param("code").expect("a code");
         client.redeem(&code, &Pkce::rfc7636()).await.expect(200);
     }
     let logins = rig.nodes[0].list("/api/v1/logins?outcome=success").await;

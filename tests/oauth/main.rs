@@ -22,6 +22,7 @@ mod metadata;
 mod raw;
 mod refresh;
 mod register;
+mod repeated;
 mod rig;
 mod scopes;
 mod shutdown;
