@@ -220,24 +220,29 @@ impl Stop {
         context: &Context,
         concerned: Concerned,
     ) -> Response {
-        let (code, message) = match self {
-            Self::Store(error) => return unavailable(&error, context),
+        match self {
+            Self::Store(error) => unavailable(&error, context),
             Self::Request(error) => {
-                let (code, cause, message) = local(error);
+                let (_, cause, _) = local(error);
                 note(shared, terms, context, cause, concerned);
-                (code, message)
+                page(error, context)
             }
-        };
-        ErrorPage {
-            status: StatusCode::BAD_REQUEST,
-            code,
-            message,
-            detail: None,
-            again: None,
-            request_id: context.request_id,
         }
-        .into_response()
     }
+}
+
+/// A page for when nobody but the person can be told.
+pub(super) fn page(error: Unanswerable, context: &Context) -> Response {
+    let (code, _, message) = local(error);
+    ErrorPage {
+        status: StatusCode::BAD_REQUEST,
+        code,
+        message,
+        detail: None,
+        again: None,
+        request_id: context.request_id,
+    }
+    .into_response()
 }
 
 const UNAVAILABLE: &str = "This cannot be done right now. Please try again in a moment.";
@@ -282,6 +287,22 @@ async fn client(
     if is_unused(&known) {
         return Err(Unanswerable::ClientUnknown.into());
     }
+    Ok(known)
+}
+
+/// The client of an authorization on its way, if it is still registered and returns where it asked to.
+pub(super) async fn registered(
+    shared: &Shared,
+    request: &AuthorizationRequest,
+) -> Result<std::sync::Arc<Client>, Stop> {
+    let id = request.client_id;
+    let known = shared.app.current::<Client>(id).await;
+    let known = known.map_err(Stop::Store)?;
+    if request.check_client(&known).is_ok() {
+        return Ok(known);
+    }
+    let known = shared.app.fresh::<Client>(id).await.map_err(Stop::Store)?;
+    request.check_client(&known)?;
     Ok(known)
 }
 

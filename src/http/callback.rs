@@ -16,6 +16,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use chrono::TimeDelta;
+use domain::authorization::Unanswerable;
 use domain::client::{self, Client};
 use domain::entry::{Actor, Identity};
 use domain::grant::{Authorize, Command, FailLogin, Grant, Rule};
@@ -24,7 +25,8 @@ use domain::subject::{self, Subject};
 
 use super::Shared;
 use super::authorize::{
-    LOGIN_PURPOSE, Outcome, Transaction, login_error_code, redirect, unavailable,
+    self, LOGIN_PURPOSE, Outcome, Stop, Transaction, login_error_code, redirect, registered,
+    unavailable,
 };
 use super::cookies::{STEP_S, Step};
 use super::request::Caller;
@@ -144,6 +146,9 @@ async fn answer(
         }
         Err(error) => return unavailable(&error, &context),
     };
+    if let Err(why) = registered(&shared, &transaction.request).await {
+        return gone(&shared, &transaction, why, &context).await;
+    }
     let (code, iss, error) = (
         parameter(&query, "code"),
         parameter(&query, "iss"),
@@ -259,8 +264,13 @@ async fn admit(
         }
         Err(error) => return unavailable(&error, &context),
     }
+    let client = match registered(shared, &transaction.request).await {
+        Ok(client) => client,
+        Err(why) => return gone(shared, transaction, why, &context).await,
+    };
     let code = Code::generate(transaction.grant_id);
-    let authorized = authorize(shared, terms, transaction, login, code.hash(), &context).await;
+    let hash = code.hash();
+    let authorized = authorize(shared, terms, transaction, &client, login, hash, &context).await;
     match authorized {
         Ok(()) => redirect(shared, terms, target, Outcome::Code(&code)),
         Err(ExecuteError::Refused(Rule::AlreadyAnswered)) => {
@@ -280,15 +290,11 @@ async fn authorize(
     shared: &Shared,
     terms: &ProxyTerms,
     transaction: &Transaction,
+    client: &Client,
     login: Login,
     code: domain::secret::SecretHash,
     context: &Context,
 ) -> Result<(), ExecuteError<Rule>> {
-    let client_id = transaction.request.client_id;
-    let client = shared.app.current::<Client>(client_id).await?;
-    let Some(registration) = client.registration() else {
-        return Err(ExecuteError::Refused(Rule::ClientMismatch));
-    };
     let identity = vault::Identity {
         provider: transaction.provider_id,
         issuer: &login.issuer,
@@ -324,9 +330,11 @@ async fn authorize(
         .create::<Grant>(transaction.grant_id, command, &by);
     let seen = first_seen(shared, subject, transaction.provider_id, &by);
     let first_authorization = async {
-        if registration.first_authorized_at.is_some() {
+        let registration = client.registration();
+        if registration.is_none_or(|known| known.first_authorized_at.is_some()) {
             return;
         }
+        let client_id = transaction.request.client_id;
         let command = client::Command::RecordFirstAuthorization;
         let by = impersonal(&by);
         let recorded = shared.app.execute::<Client>(client_id, command, &by).await;
@@ -381,6 +389,27 @@ pub(super) async fn fail(
         None => page(shared, Some(transaction), context, &Wrong::Answer(failure)),
     };
     record_failure(shared, transaction, failure.as_str(), context, told).await
+}
+
+/// For a client that was removed, or does not return there any more, while the person was on the way:
+/// nothing may lead to it.
+pub(super) async fn gone(
+    shared: &Shared,
+    transaction: &Transaction,
+    why: Stop,
+    context: &Context,
+) -> Response {
+    let why = match why {
+        Stop::Request(why) => why,
+        Stop::Store(error) => return unavailable(&error, context),
+    };
+    let reason = if why == Unanswerable::ClientUnknown {
+        "client_removed"
+    } else {
+        "redirect_uri_removed"
+    };
+    let told = || authorize::page(why, context);
+    record_failure(shared, transaction, reason, context, told).await
 }
 
 /// Says so, once it is on record that the login failed.

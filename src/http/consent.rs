@@ -10,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 use domain::event::Correlation;
 use domain::grant::{Command, DenyConsent, Grant};
 
-use super::authorize::{CONSENT_PURPOSE, Outcome, Transaction, redirect, to_provider, unavailable};
+use super::authorize::{
+    CONSENT_PURPOSE, Outcome, Transaction, redirect, registered, to_provider, unavailable,
+};
 use super::cookies::{STEP_S, Step};
 use super::form::Form;
 use super::pages::ErrorPage;
@@ -47,6 +49,9 @@ pub async fn decide(
         Ok(None) => return refuse(&shared, &terms, &context, &FOR_ANOTHER_PROXY.into()),
         Err(error) => return unavailable(&error, &context),
     };
+    if let Err(why) = registered(&shared, &transaction.request).await {
+        return callback::gone(&shared, &transaction, why, &context).await;
+    }
     // The cookie stays: a button that is pressed again while the next page is slow decides again.
     if !approves {
         return deny(&shared, &terms, &transaction, &context).await;

@@ -1,12 +1,13 @@
 //! Logins that end on a page of ours: on record, told as what they are, and with a way on.
 
+use reqwest::Method;
 use serde_json::{Value, json};
-use support::{ALICE, Browser, Client, Form, Page, Pkce};
+use support::{ALICE, Browser, Client, Form, Page, Pkce, public_client};
 use url::Url;
 
 use crate::callback::{REDIRECT_URI, callback_of};
-use crate::fake_provider::{Behaviour, CLIENT_ID, CLIENT_SECRET, Endpoint, Fault};
-use crate::rig::Rig;
+use crate::fake_provider::{Behaviour, CLIENT_ID, CLIENT_SECRET, Endpoint, Fault, Gate};
+use crate::rig::{Rig, plain_http};
 
 /// A page that leads nowhere else.
 fn is_page(page: &Page, words: &str) {
@@ -136,4 +137,96 @@ async fn consent_to_a_login_that_failed_sends_nobody_to_the_provider() {
     is_page(&again, "ended without success");
     assert!(rig.provider.requests_to(Endpoint::Authorize).is_empty());
     starts_again(&again, &mut browser).await;
+}
+
+/// Removes the client, or has it return elsewhere (RFC 7592).
+async fn change(client: &Client, reason: &str) {
+    match reason {
+        "client_removed" => manage(client, Method::DELETE, &Value::Null).await,
+        _ => return_to(client, "http://127.0.0.1/elsewhere").await,
+    }
+}
+
+async fn return_to(client: &Client, redirect_uri: &str) {
+    let mut metadata = public_client();
+    metadata["client_id"] = json!(client.id);
+    metadata["redirect_uris"] = json!([redirect_uri]);
+    manage(client, Method::PUT, &metadata).await;
+}
+
+async fn manage(client: &Client, method: Method, metadata: &Value) {
+    let text = |name: &str| client.registration[name].as_str().expect("text").to_owned();
+    let request = plain_http()
+        .request(method, text("registration_client_uri"))
+        .bearer_auth(text("registration_access_token"))
+        .json(metadata);
+    let answer = request.send().await.expect("an answer");
+    assert!(answer.status().is_success(), "{}", answer.status());
+}
+
+#[tokio::test]
+async fn nothing_leads_to_a_client_that_is_gone_or_returns_elsewhere() {
+    for (reason, code) in [
+        ("client_removed", "unauthorized_client"),
+        ("redirect_uri_removed", "invalid_redirect_uri"),
+    ] {
+        // While the person logs in.
+        let rig = Rig::start().await;
+        let client = rig.client().await;
+        let mut browser = Browser::new();
+        let url = callback_of(&rig, &mut browser, &client).await;
+        change(&client, reason).await;
+        let page = browser.open(&url, REDIRECT_URI).await;
+        is_page(&page, code);
+        assert!(rig.provider.requests_to(Endpoint::Token).is_empty());
+        assert_eq!(reasons(&rig).await, [reason]);
+
+        // While the provider answers.
+        let client = rig.client().await;
+        let mut browser = Browser::new();
+        let url = callback_of(&rig, &mut browser, &client).await;
+        let gate = Gate::shut();
+        let held = Fault::Held(gate.clone());
+        rig.provider.behave(Behaviour::At(Endpoint::Token, held));
+        let changing = async {
+            gate.arrived(1).await;
+            change(&client, reason).await;
+            gate.open();
+        };
+        let (page, ()) = tokio::join!(browser.open(&url, REDIRECT_URI), changing);
+        is_page(&page, code);
+        assert_eq!(reasons(&rig).await, [reason, reason]);
+        assert!(
+            rig.server
+                .events("type=grant.login_succeeded")
+                .await
+                .is_empty()
+        );
+
+        // While the person reads what they are asked.
+        for decision in ["approve", "deny"] {
+            let rig = Rig::with(json!({})).await;
+            let client = rig.client().await;
+            let mut browser = Browser::new();
+            let (page, form, mut fields) = approval(&mut browser, &client).await;
+            fields.last_mut().expect("a decision").1 = decision.to_owned();
+            change(&client, reason).await;
+            let page = browser.submit(&page, &form, &fields, REDIRECT_URI).await;
+            is_page(&page, code);
+            assert!(rig.provider.requests_to(Endpoint::Authorize).is_empty());
+            assert_eq!(reasons(&rig).await, [reason]);
+        }
+    }
+}
+
+/// The port of a loopback URI is not part of what is registered.
+#[tokio::test]
+async fn a_client_that_moved_to_another_port_is_not_gone() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    let mut browser = Browser::new();
+    let url = callback_of(&rig, &mut browser, &client).await;
+    return_to(&client, "http://127.0.0.1:1/callback").await;
+    let page = browser.open(&url, REDIRECT_URI).await;
+    assert!(page.url.as_str().starts_with(REDIRECT_URI), "{page:?}");
 }

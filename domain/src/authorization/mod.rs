@@ -18,6 +18,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use self::parameters::AuthorizationParameters;
+use crate::client::Client;
 use crate::id::{ClientId, ProxyId};
 use crate::pkce::{CodeChallenge, InvalidChallenge};
 use crate::redirect_uri::RedirectUri;
@@ -45,6 +46,26 @@ pub struct AuthorizationRequest {
     /// How old the login at the provider may be, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age_s: Option<u32>,
+}
+
+impl AuthorizationRequest {
+    /// Whether the client may still be answered, after a person has taken their time.
+    ///
+    /// # Errors
+    /// It is not registered at this proxy any more, or where the answer goes is not by it.
+    pub fn check_client(&self, client: &Client) -> Result<(), Unanswerable> {
+        let registration = client
+            .registration()
+            .filter(|registration| registration.proxy_id == self.proxy_id)
+            .ok_or(Unanswerable::ClientUnknown)?;
+        let redirect_uri = &self.target.redirect_uri;
+        let mut registered = registration.metadata.redirect_uris.iter();
+        if registered.any(|known| redirect_uri.matches_registered(known)) {
+            Ok(())
+        } else {
+            Err(Unanswerable::RedirectUriUnregistered)
+        }
+    }
 }
 
 /// Where the answer to an authorization request goes, and what it must carry back.
