@@ -62,7 +62,8 @@ pub struct ProxyConfig {
     /// The headers of `static`, kept in the vault.
     #[serde(rename = "oauth_proxy_upstream_headers")]
     pub upstream_headers: Option<BTreeMap<String, Secret>>,
-    /// Who may log in: e-mail domains, addresses, groups. Default: everybody the provider lets in.
+    /// Who may log in: verified e-mail addresses (with `@`), domains of such (like a host name), groups (anything else).
+    /// Default: everybody the provider lets in.
     #[serde(rename = "oauth_proxy_allowed_subjects")]
     pub allowed_subjects: Option<Vec<String>>,
 }

@@ -257,8 +257,8 @@ impl Parts {
         Ok(secret)
     }
 
-    /// Whether a proxy admits a person: by e-mail domain, e-mail address or group. An address
-    /// counts only if the provider vouches for it.
+    /// Whether a proxy admits a person: by e-mail domain (an entry like a host name), e-mail address (one
+    /// with `@`) or group (any other). An address counts only if the provider vouches for it.
     ///
     /// # Errors
     /// The vault failed.
@@ -388,14 +388,30 @@ impl Parts {
 
 impl PrivateTerms {
     fn admits(&self, login: &Login) -> bool {
-        let email = login.email.as_deref().filter(|_| login.email_verified);
-        self.allowed_subjects.is_empty()
-            || self.allowed_subjects.iter().any(|allowed| {
-                let is_address = email.is_some_and(|email| email.eq_ignore_ascii_case(allowed));
-                let is_domain = email
-                    .and_then(|email| email.rsplit_once('@'))
-                    .is_some_and(|(_, domain)| domain.eq_ignore_ascii_case(allowed));
-                is_address || is_domain || login.groups.contains(allowed)
-            })
+        let allowed = &self.allowed_subjects;
+        allowed.is_empty() || allowed.iter().any(|allowed| means(allowed, login))
     }
+}
+
+/// Whether an entry means a person. What it can be goes by its form alone: whoever names groups at the provider must
+/// not be able to stand in for a domain or an address.
+fn means(allowed: &str, login: &Login) -> bool {
+    let email = login.email.as_deref().filter(|_| login.email_verified);
+    if allowed.contains('@') {
+        email.is_some_and(|email| email.eq_ignore_ascii_case(allowed))
+    } else if is_domain(allowed) {
+        let domain = email.and_then(|email| email.rsplit_once('@'));
+        domain.is_some_and(|(_, domain)| domain.eq_ignore_ascii_case(allowed))
+    } else {
+        login.groups.iter().any(|group| group == allowed)
+    }
+}
+
+/// Whether it is like a host name of several labels, of any script.
+fn is_domain(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let mut characters = label.chars();
+        !label.is_empty() && characters.all(|c| c.is_alphanumeric() || c == '-')
+    };
+    text.contains('.') && text.split('.').all(is_label)
 }

@@ -7,6 +7,7 @@
 #[path = "../support/fake_provider.rs"]
 mod fake_provider;
 
+mod allowed;
 mod at_once;
 mod authorize;
 mod callback;
