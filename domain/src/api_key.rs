@@ -128,6 +128,12 @@ impl ApiKey {
             Self::Live(issued) => Ok(issued),
         }
     }
+
+    /// Whether it is good now, for whoever presented it.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        matches!(self, Self::Live(issued) if issued.expires_at.is_none_or(|end| now < end))
+    }
 }
 
 impl Aggregate for ApiKey {

@@ -7,6 +7,7 @@ use domain::event::Correlation;
 
 use super::Gateway;
 use super::admit::admit;
+use super::answer;
 use super::challenge::{self, Denial, Denied};
 use super::credentials;
 use super::forward::{self, Failure};
@@ -83,7 +84,11 @@ pub(super) async fn serve(State(gateway): State<Gateway>, mut request: Request) 
             Err(Stop::Failed(Failure::Unauthorized(status))) => {
                 Err(upstream_auth::refused(&gateway, &admitted, given, status, &context).await)
             }
-            outcome => outcome,
+            Ok(response) => {
+                let proxy = target.terms.id;
+                Ok(answer::bounded(response, &gateway, proxy, admitted))
+            }
+            Err(stop) => Err(stop),
         }
     };
     match outcome.await {

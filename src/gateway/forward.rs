@@ -15,14 +15,12 @@ use axum::http::uri::InvalidUri;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use domain::proxy::UpstreamAuth;
-use futures_util::StreamExt;
 use http_body::Body as _;
 use http_body_util::{LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio_util::sync::CancellationToken;
 use url::{Position, Url};
 
 use super::challenge::{self, Denial, Denied};
@@ -55,7 +53,6 @@ pub(super) struct Forwarder {
     /// Our own public host and scheme, for upstreams that build links.
     host: Option<HeaderValue>,
     proto: Option<HeaderValue>,
-    stopping: CancellationToken,
 }
 
 /// Why there is no answer of the upstream to pass on. Never the client's fault.
@@ -127,7 +124,6 @@ impl Forwarder {
                     .map(|url| &url[Position::BeforeHost..Position::AfterPort]),
             ),
             proto: value(public.as_ref().map(Url::scheme)),
-            stopping: shared.stopping.clone(),
         }
     }
 
@@ -210,15 +206,8 @@ impl Forwarder {
         }
         headers::for_client(&mut parts.headers);
         parts.headers.remove(header::WWW_AUTHENTICATE);
-        let body = Body::new(body);
-        let body = if is_event_stream(&parts.headers) {
-            let stopped = self.stopping.clone().cancelled_owned();
-            Body::from_stream(body.into_data_stream().take_until(stopped))
-        } else {
-            body
-        };
         parts.extensions.clear();
-        Ok(Response::from_parts(parts, body))
+        Ok(Response::from_parts(parts, Body::new(body)))
     }
 }
 
@@ -249,15 +238,6 @@ fn client() -> Client<HttpsConnector<HttpConnector>, Body> {
                 .enable_all_versions()
                 .wrap_connector(http),
         )
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
-        let kind = kind.as_bytes();
-        let name = b"text/event-stream";
-        kind.get(..name.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(name))
-    })
 }
 
 fn failed(error: &hyper_util::client::legacy::Error) -> Stop {

@@ -12,6 +12,7 @@
 //! revision of the transport works.
 
 mod admit;
+mod answer;
 mod challenge;
 mod credentials;
 mod endpoint;

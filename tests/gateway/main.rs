@@ -6,6 +6,7 @@
 #[path = "../support/fake_provider.rs"]
 mod fake_provider;
 
+mod answers;
 mod api_keys;
 mod challenges;
 mod first_use;
