@@ -6,13 +6,16 @@
 //! that began in its time is answered, and clients hold a stream while they refresh for the next
 //! request. Nor does a log that cannot be followed: new requests are refused then, but a database
 //! that is away for seconds would cut every running call.
+//!
+//! A service that stops ends what a client listens to (the event stream of a GET) at once, and gives
+//! the answer to a call the time that all requests in flight have.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::response::Response;
 use domain::api_key::ApiKey;
 use domain::id::ProxyId;
@@ -25,6 +28,9 @@ use crate::clock;
 /// How often an open answer is judged. Being woken for each revocation would cost more where many
 /// grants are revoked while many answers are open.
 const JUDGED_EVERY: Duration = Duration::from_millis(250);
+/// What a call has left when the service stops: a second less than the service waits for it, so
+/// that its client sees the answer break off and does not wait on.
+const LAST_WORDS: Duration = Duration::from_secs(9);
 
 /// How an answer ends before its upstream ends it.
 #[derive(Clone, Copy)]
@@ -41,28 +47,42 @@ struct Bounded {
     end: Pin<Box<dyn Future<Output = End> + Send>>,
 }
 
-/// Bounds an answer to a request of `admitted` at `proxy`.
+/// Bounds an answer to a request of `admitted` at `proxy`, made by `method`.
 pub(super) fn bounded(
     response: Response,
     gateway: &Gateway,
     proxy: ProxyId,
     admitted: Admitted,
+    method: &Method,
 ) -> Response {
     if response.body().is_end_stream() {
         return response;
     }
-    let events = is_event_stream(response.headers());
+    let is_events = is_event_stream(response.headers());
+    let is_listening = is_events && method == Method::GET;
+    let ending = |is_whole| {
+        if is_whole {
+            End::InOrder
+        } else {
+            End::BrokenOff
+        }
+    };
     let gateway = gateway.clone();
     let end = async move {
-        let stopping = &gateway.shared.stopping;
-        let denied = until_denied(&gateway, proxy, &admitted);
         tokio::select! {
-            () = denied => if events { End::InOrder } else { End::BrokenOff },
-            () = stopping.cancelled(), if events => End::InOrder,
+            () = until_denied(&gateway, proxy, &admitted) => ending(is_events),
+            () = until_stopped(&gateway, is_listening) => ending(is_listening),
         }
     };
     let end = Box::pin(end);
     response.map(|body| Body::new(Bounded { body, end }))
+}
+
+async fn until_stopped(gateway: &Gateway, is_listening: bool) {
+    gateway.shared.stopping.cancelled().await;
+    if !is_listening {
+        tokio::time::sleep(LAST_WORDS).await;
+    }
 }
 
 async fn until_denied(gateway: &Gateway, proxy: ProxyId, admitted: &Admitted) {

@@ -75,6 +75,7 @@ pub(super) async fn serve(State(gateway): State<Gateway>, mut request: Request) 
         }
         let credentials =
             upstream_auth::credentials(&gateway, &target, &admitted, &context).await?;
+        let method = request.method().clone();
         let forwarder = &gateway.forwarder;
         let given = credentials.clone();
         match forwarder
@@ -86,7 +87,9 @@ pub(super) async fn serve(State(gateway): State<Gateway>, mut request: Request) 
             }
             Ok(response) => {
                 let proxy = target.terms.id;
-                Ok(answer::bounded(response, &gateway, proxy, admitted))
+                Ok(answer::bounded(
+                    response, &gateway, proxy, admitted, &method,
+                ))
             }
             Err(stop) => Err(stop),
         }

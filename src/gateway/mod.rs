@@ -47,7 +47,7 @@ const OAUTH_BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Everything the gateway's origin answers.
 ///
-/// Event streams end when the service stops, so that a graceful shutdown need not wait for them.
+/// What clients listen to ends when the service stops, so that a graceful shutdown need not wait for it.
 pub fn routes(shared: Shared) -> Router {
     let gateway = Gateway::new(shared.clone());
     let protected = Router::new()

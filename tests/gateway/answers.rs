@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use crate::rig::{Rig, system};
 use crate::upstream::Scripted;
 
-/// Far less than the upstream goes on, far more than is promised.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// More than any promise here: what is left to calls when the service stops is 9 s.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Who ended it cannot be told from outside: only this may.
 async fn next(response: &mut Response) -> reqwest::Result<Option<String>> {
@@ -164,4 +164,38 @@ async fn a_call_that_began_in_its_tokens_time_is_answered_after_it() {
     // Longer than it takes to judge an answer.
     tokio::time::sleep(Duration::from_secs(1)).await;
     held.says(&mut response, "data: 2\n\n").await;
+}
+
+#[tokio::test]
+async fn stopping_ends_what_a_client_listens_to_in_good_order() {
+    let upstream = Scripted::start("text/event-stream; charset=utf-8").await;
+    let rig = Rig::new(&upstream.url).await;
+    let request = rig.http.get(rig.at("/mcp"));
+    let request = request.bearer_auth(rig.grant("read").await.token);
+    let mut response = request.send().await.expect("an answer");
+    upstream.say("data: 1\n\n").await;
+    assert!(next(&mut response).await.expect("no break").is_some());
+    rig.shared.stopping.cancel();
+    Held { rig, upstream }.ends(response).await;
+}
+
+#[tokio::test]
+async fn stopping_lets_calls_be_answered_and_breaks_off_those_that_take_too_long() {
+    for content_type in ["text/event-stream", "application/json"] {
+        let upstream = Scripted::start(content_type).await;
+        let rig = Rig::new(&upstream.url).await;
+        let mut response = rig.call(&rig.grant("read").await.token).await;
+        rig.shared.stopping.cancel();
+        upstream.say("late").await;
+        assert_eq!(
+            next(&mut response).await.expect("no break").as_deref(),
+            Some("late")
+        );
+        drop(upstream.says);
+        assert_eq!(next(&mut response).await.expect("no break"), None);
+    }
+    let held = Held::new().await;
+    let mut response = held.open(&held.rig.grant("read").await.token).await;
+    held.rig.shared.stopping.cancel();
+    assert!(next(&mut response).await.is_err());
 }
