@@ -41,6 +41,8 @@ pub(super) enum Denied {
     InsufficientScope(Scope),
     /// 405.
     MethodNotAllowed,
+    /// 408.
+    TooSlow,
     /// 413.
     TooLarge,
 }
@@ -106,6 +108,13 @@ impl Denial {
                     StatusCode::METHOD_NOT_ALLOWED,
                     "method_not_allowed",
                     "this method is not forwarded",
+                );
+            }
+            Denied::TooSlow => {
+                return json(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "request_timeout",
+                    "the request body did not come in time",
                 );
             }
             Denied::TooLarge => {

@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 use http_body_util::Limited;
 
 use super::challenge::{Denial, Denied};
+use crate::http::request::BODY_TIME;
 
 /// Where scripts may put their key.
 pub(super) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -70,15 +71,17 @@ fn bearer(authorization: &str) -> Result<Credential<'_>, Denial> {
 /// bodies are not looked at, and none is collected but a form.
 ///
 /// # Errors
-/// There is a token in it, or it is too large to tell.
+/// There is a token in it, or it is too large or too slow to tell.
 pub(super) async fn without_token_in_form(request: Request) -> Result<Request, Denial> {
     if !is_form(request.headers()) {
         return Ok(request);
     }
     let (parts, body) = request.into_parts();
-    let bytes: Bytes = match Limited::new(body, FORM_BYTES_MAX).collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(_) => {
+    let collected = Limited::new(body, FORM_BYTES_MAX).collect();
+    let bytes: Bytes = match tokio::time::timeout(BODY_TIME, collected).await {
+        Err(_) => return Err(Denied::TooSlow.because("form_late")),
+        Ok(Ok(collected)) => collected.to_bytes(),
+        Ok(Err(_)) => {
             return Err(misplaced(
                 "form_too_large",
                 "a form this large is not accepted",

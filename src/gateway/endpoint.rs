@@ -60,7 +60,6 @@ pub(super) async fn serve(State(gateway): State<Gateway>, mut request: Request) 
     let upstream = &target.terms.proxy.settings.upstream_url;
     let uri = forward::upstream_uri(upstream, below, request.uri().query());
     let outcome = async {
-        let request = credentials::without_token_in_form(request).await?;
         let admitted = admit(
             &gateway,
             &target,
@@ -68,7 +67,17 @@ pub(super) async fn serve(State(gateway): State<Gateway>, mut request: Request) 
             request.headers(),
             &context,
         )
-        .await?;
+        .await;
+        // Whoever is denied anyway need not be waited for.
+        let request = match admitted {
+            Ok(_)
+            | Err(Stop::Denied(Denial {
+                denied: Denied::Unauthenticated,
+                ..
+            })) => credentials::without_token_in_form(request).await?,
+            Err(stop) => return Err(stop),
+        };
+        let admitted = admitted?;
         // It would come back with what the upstream was given in the client's place.
         if request.method() == Method::TRACE {
             return Err(Denied::MethodNotAllowed.because("trace").into());

@@ -1,17 +1,25 @@
 //! What every handler knows about its request: when, which, from where, by what.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use domain::entry::Actor;
+use http_body::Body as _;
+use http_body_util::BodyExt;
 use ipnet::IpNet;
+use tower_http::timeout::{DeadlineBody, TimeoutError};
 use uuid::Uuid;
 
 use super::Shared;
+use super::error::OAuthError;
 use crate::app::Context;
 use crate::clock;
 
@@ -74,6 +82,34 @@ pub async fn identify(State(shared): State<Shared>, mut request: Request, next: 
         HeaderValue::from_static("nosniff"),
     );
     response
+}
+
+/// A body that is not there to its end by then is not worth a connection.
+pub(crate) const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// Answers 408 where the body of a request does not come in time (RFC 9110 §15.5.9): around
+/// everything that reads bodies to their end.
+pub async fn in_time(request: Request, next: Next) -> Response {
+    let is_late = Arc::new(AtomicBool::new(false));
+    let late = is_late.clone();
+    let request = request.map(|body| {
+        if body.is_end_stream() {
+            return body;
+        }
+        let body = DeadlineBody::new(BODY_TIME, body);
+        Body::new(body.map_err(move |error| {
+            if error.is::<TimeoutError>() {
+                late.store(true, Ordering::Release);
+            }
+            error
+        }))
+    });
+    let response = next.run(request).await;
+    if !is_late.load(Ordering::Acquire) {
+        return response;
+    }
+    let error = OAuthError::invalid_request("body_late", "the request body did not come in time");
+    (StatusCode::REQUEST_TIMEOUT, error).into_response()
 }
 
 fn request_id_value(id: Uuid) -> HeaderValue {

@@ -27,6 +27,7 @@ mod repeated;
 mod rig;
 mod scopes;
 mod shutdown;
+mod slow;
 mod token;
 mod traffic;
 mod transactions;

@@ -1,0 +1,58 @@
+//! Bodies that do not come: bounded, whoever sends them and wherever they are read to their end.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::rig::Rig;
+
+/// A body has 30 s.
+const PATIENCE: Duration = Duration::from_secs(50);
+
+/// Sends the headers and one byte of the body, and then listens only.
+async fn stalled(origin: &str, path: &str, headers: &str) -> String {
+    let address = origin.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).await.expect("a listener");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n{headers}content-type: "
+    );
+    let kind = if path.ends_with("register") || path.contains("v1/operators") {
+        "application/json"
+    } else {
+        "application/x-www-form-urlencoded"
+    };
+    let sent = stream.write_all(format!("{head}{kind}\r\n\r\n{{").as_bytes());
+    sent.await.expect("it is taken");
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    read.unwrap_or_else(|_| panic!("{path} waits on"))
+        .expect("an orderly end");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_waited_for_only_so_long() {
+    let rig = Rig::start().await;
+    let (server, gateway) = (&rig.server.url, &rig.server.gateway_url);
+    let operator = format!("authorization: Bearer {}\r\n", rig.server.admin_token);
+    let base = "/api/v1/oauth-proxy/1";
+    let asked: Vec<(&String, String, &str)> =
+        ["register", "token", "revoke", "introspect", "consent"]
+            .iter()
+            .map(|endpoint| (server, format!("{base}/{endpoint}"), ""))
+            .chain(["/register", "/token", "/mcp"].map(|path| (gateway, path.to_owned(), "")))
+            .chain([(server, "/api/v1/operators".to_owned(), operator.as_str())])
+            .collect();
+    let answers = asked.iter().map(async |(origin, path, headers)| {
+        let answer = stalled(origin, path, headers).await;
+        assert!(answer.starts_with("HTTP/1.1 408"), "{path}: {answer}");
+    });
+    join_all(answers).await;
+    // Somebody whose token is no good is told so before the form is there.
+    let refused = stalled(gateway, "/mcp", "authorization: Bearer x\r\n");
+    let refused = tokio::time::timeout(Duration::from_secs(20), refused);
+    let answer = refused.await.expect("at once");
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+}
