@@ -1,6 +1,11 @@
 //! Accepting connections: HTTP/1.1 with bounded headers and patience, until told to stop.
+//!
+//! A connection is closed in stages (RFC 9112 §9.6): whoever is refused may still be sending, and what
+//! is closed on unread bytes is reset, which can take the answer away before it is read.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 
 use axum::Router;
@@ -9,6 +14,7 @@ use axum::extract::ConnectInfo;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,6 +24,10 @@ use tower::ServiceExt;
 const HEADER_TIME: Duration = Duration::from_secs(30);
 /// More is answered 431.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// How long, and how much, a client may go on sending after its last answer; twice what is
+/// forwarded at most by default.
+const LINGER: Duration = Duration::from_secs(5);
+const LINGER_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// The pause after the machine refused another connection (no descriptors left).
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
@@ -56,15 +66,35 @@ async fn connection(
         request.extensions_mut().insert(ConnectInfo(peer));
         router.clone().oneshot(request)
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(HEADER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = stopping.cancelled() => connection.as_mut().graceful_shutdown(),
+    let served = tokio::select! {
+        served = poll_fn(|context| connection.poll_without_shutdown(context)) => Some(served),
+        () = stopping.cancelled() => None,
+    };
+    let served = match served {
+        Some(served) => served,
+        None => {
+            Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|context| connection.poll_without_shutdown(context)).await
+        }
+    };
+    if served.is_ok() {
+        let lingering = linger(connection.into_parts().io.into_inner());
+        stopping.run_until_cancelled(lingering).await;
     }
-    let _ = connection.await;
+}
+
+/// Says that nothing more comes, and takes what does until the client has seen it.
+async fn linger(mut stream: TcpStream) {
+    let unread = async {
+        stream.shutdown().await?;
+        let mut rest = stream.take(LINGER_BYTES_MAX);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    // Gone or too long: it is closed either way.
+    let _ = tokio::time::timeout(LINGER, unread).await;
 }

@@ -1,4 +1,5 @@
-//! Bodies that do not come: bounded, whoever sends them and wherever they are read to their end.
+//! Bodies that do not come: bounded, whoever sends them and wherever they are read to their end. And
+//! bodies that nobody wants: whoever sends them hears it.
 
 use std::time::Duration;
 
@@ -23,8 +24,9 @@ async fn stalled(origin: &str, path: &str, headers: &str) -> String {
     } else {
         "application/x-www-form-urlencoded"
     };
-    let sent = stream.write_all(format!("{head}{kind}\r\n\r\n{{").as_bytes());
-    sent.await.expect("it is taken");
+    let sent = format!("{head}{kind}\r\n\r\n{{");
+    let sent = stream.write_all(sent.as_bytes()).await;
+    sent.expect("it is taken");
     let mut answer = Vec::new();
     let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
     read.unwrap_or_else(|_| panic!("{path} waits on"))
@@ -55,4 +57,37 @@ async fn a_body_that_does_not_come_is_waited_for_only_so_long() {
     let refused = tokio::time::timeout(Duration::from_secs(20), refused);
     let answer = refused.await.expect("at once");
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+}
+
+#[tokio::test]
+async fn whoever_is_refused_hears_it_while_still_sending() {
+    const BYTES: usize = 17_000_000;
+    let rig = Rig::start().await;
+    let (server, gateway) = (&rig.server.url, &rig.server.gateway_url);
+    for (origin, path, headers, status) in [
+        (gateway, "/mcp", "authorization: Bearer x\r\n", 401),
+        (server, "/api/v1/oauth-proxy/1/register", "", 413),
+    ] {
+        let address = origin.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).await.expect("a listener");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {BYTES}\r\n\
+             content-type: application/json\r\n{headers}\r\n"
+        );
+        let answer = async {
+            stream.write_all(head.as_bytes()).await?;
+            stream.write_all(&vec![b' '; BYTES]).await?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await?;
+            std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
+        };
+        let answer = tokio::time::timeout(PATIENCE, answer)
+            .await
+            .expect("in time");
+        let answer = answer.expect("nothing is reset");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
+    }
 }
