@@ -10,9 +10,10 @@ use super::admit::admit;
 use super::answer;
 use super::challenge::{self, Denial, Denied};
 use super::credentials;
-use super::forward::{self, Failure};
+use super::forward::Failure;
 use super::target::{NoSuchProxy, Target};
 use super::upstream_auth;
+use super::upstream_uri::upstream_uri;
 use crate::app::{Context, Unavailable};
 use crate::clock;
 use crate::http::error::{Code, OAuthError};
@@ -58,7 +59,7 @@ pub(super) async fn serve(State(gateway): State<Gateway>, mut request: Request) 
         Err(error) => return OAuthError::from(error).into_response(),
     };
     let upstream = &target.terms.proxy.settings.upstream_url;
-    let uri = forward::upstream_uri(upstream, below, request.uri().query());
+    let uri = upstream_uri(upstream, below, request.uri().query());
     let outcome = async {
         let admitted = admit(
             &gateway,

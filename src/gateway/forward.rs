@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::uri::InvalidUri;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use domain::proxy::UpstreamAuth;
@@ -68,44 +67,6 @@ pub(super) enum Failure {
     Unexpected,
     /// Its URL or its fixed headers cannot be used: 502.
     Misconfigured,
-}
-
-/// Where a request goes: the upstream's URL, with what stands below our endpoint behind it.
-///
-/// # Errors
-/// The path would lead elsewhere than below the upstream's URL.
-pub(super) fn upstream_uri(upstream: &Url, below: &str, query: Option<&str>) -> Result<Uri, Stop> {
-    if climbs(below) {
-        let denied = Denied::InvalidRequest("the path must not contain dot segments");
-        return Err(denied.because("path_traversal").into());
-    }
-    let mut uri = String::from(&upstream[..Position::BeforePath]);
-    if below.is_empty() || below == "/" {
-        uri.push_str(upstream.path());
-    } else {
-        uri.push_str(upstream.path().trim_end_matches('/'));
-        uri.push_str(below);
-    }
-    let queries = [upstream.query(), query].into_iter().flatten();
-    for (query, separator) in queries.zip(['?', '&']) {
-        uri.push(separator);
-        uri.push_str(query);
-    }
-    Uri::try_from(uri).map_err(|_: InvalidUri| Failure::Misconfigured.into())
-}
-
-/// Whether some reader of this path could take a part of it for `..`, however it is encoded.
-fn climbs(path: &str) -> bool {
-    let mut plain = path.to_ascii_lowercase();
-    if plain.contains('%') {
-        plain = plain
-            .replace("%2e", ".")
-            .replace("%2f", "/")
-            .replace("%5c", "/");
-    }
-    plain
-        .split(['/', '\\'])
-        .any(|segment| matches!(segment, "." | ".."))
 }
 
 impl Forwarder {
@@ -303,54 +264,5 @@ impl Failure {
             "not answered by the upstream"
         );
         challenge::json(status, error, description)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(upstream: &str, below: &str, query: Option<&str>, expected: &str) {
-        let upstream = Url::parse(upstream).expect("a test's URL");
-        let uri = upstream_uri(&upstream, below, query).ok().expect("a URI");
-        assert_eq!(uri.to_string(), expected);
-    }
-
-    #[test]
-    fn what_stands_below_comes_behind_the_upstreams_path() {
-        check("http://up:1/mcp", "", None, "http://up:1/mcp");
-        check("http://up:1/mcp", "/", None, "http://up:1/mcp");
-        check("http://up:1/mcp/", "", None, "http://up:1/mcp/");
-        check(
-            "http://up:1/mcp",
-            "/x",
-            Some("y=1"),
-            "http://up:1/mcp/x?y=1",
-        );
-        check("http://up:1/mcp/", "/x/", None, "http://up:1/mcp/x/");
-        check("https://up", "/x", None, "https://up/x");
-        check("http://up/m?k=v", "/x", Some("y"), "http://up/m/x?k=v&y");
-        check("http://up/m?k=v", "", None, "http://up/m?k=v");
-    }
-
-    #[test]
-    fn nothing_leads_out_of_the_upstreams_path() {
-        for path in [
-            "/..",
-            "/../admin",
-            "/a/../../b",
-            "/%2e%2E/b",
-            "/.%2e/b",
-            "/a%2f..%2fb",
-            "/..%5cb",
-            "/..\\b",
-            "/./a",
-        ] {
-            assert!(climbs(path), "{path}");
-        }
-        for path in ["", "/", "/a", "/a..b/c...", "/.well-known", "/a%20b"] {
-            assert!(!climbs(path), "{path}");
-        }
     }
 }

@@ -26,6 +26,7 @@ mod provider_tokens;
 mod resource_metadata;
 mod target;
 mod upstream_auth;
+mod upstream_uri;
 
 use std::ops::Deref;
 use std::sync::Arc;
