@@ -89,7 +89,7 @@ pub(super) async fn serve(State(gateway): State<Gateway>, mut request: Request) 
         let forwarder = &gateway.forwarder;
         let given = credentials.clone();
         match forwarder
-            .forward(request, uri?, credentials, &context)
+            .forward(request, uri?, credentials, &target, &context)
             .await
         {
             Err(Stop::Failed(Failure::Unauthorized(status))) => {

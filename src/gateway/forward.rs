@@ -3,9 +3,13 @@
 //! upstream's request, an upstream that disconnects ends the client's answer.
 //!
 //! Redirects are passed on, not followed: the upstream an operator named is the only one that is
-//! spoken to. An upstream that asks for authentication is not believed by clients as if we had
-//! asked: they would log people in again for nothing. That is an error of the set-up, 502, but for
-//! a person's own token that ended or was taken back (see `provider_tokens`).
+//! spoken to. One that leads below the upstream's URL is told as what the client knows, one that leads
+//! elsewhere at the upstream's origin is an error of the set-up, 502: with the upstream's own address,
+//! a client would learn where the upstream is, and go past the gateway.
+//!
+//! An upstream that asks for authentication is not believed by clients as if we had asked: they would
+//! log people in again for nothing. That is an error of the set-up, too, but for a person's own token
+//! that ended or was taken back (see `provider_tokens`).
 
 use std::time::Duration;
 
@@ -27,9 +31,10 @@ use super::endpoint::Stop;
 use super::headers;
 use super::target::Target;
 use super::upstream_auth::Credentials;
+use super::upstream_uri::location_for_client;
 use crate::app::Context;
-use crate::http::Shared;
 use crate::http::request::X_REQUEST_ID;
+use crate::http::{Shared, Urls};
 
 /// An upstream that does not accept a connection within this time is down.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -52,6 +57,7 @@ pub(super) struct Forwarder {
     /// Our own public host and scheme, for upstreams that build links.
     host: Option<HeaderValue>,
     proto: Option<HeaderValue>,
+    urls: Urls,
 }
 
 /// Why there is no answer of the upstream to pass on. Never the client's fault.
@@ -85,6 +91,7 @@ impl Forwarder {
                     .map(|url| &url[Position::BeforeHost..Position::AfterPort]),
             ),
             proto: value(public.as_ref().map(Url::scheme)),
+            urls: shared.urls.clone(),
         }
     }
 
@@ -94,13 +101,14 @@ impl Forwarder {
         request: Request,
         uri: Uri,
         credentials: Credentials,
+        target: &Target,
         context: &Context,
     ) -> Result<Response, Stop> {
         let (parts, body) = request.into_parts();
         let mut outgoing = Request::new(self.limited(body)?);
         let is_post = parts.method == Method::POST;
         *outgoing.method_mut() = parts.method;
-        *outgoing.uri_mut() = uri;
+        *outgoing.uri_mut() = uri.clone();
         *outgoing.headers_mut() = parts.headers;
         let headers = outgoing.headers_mut();
         headers::for_upstream(headers);
@@ -113,7 +121,7 @@ impl Forwarder {
         let response = answer
             .map_err(|_| Failure::TimedOut)?
             .map_err(|error| failed(&error))?;
-        Ok(self.pass_back(response)?)
+        Ok(self.pass_back(response, &uri, target)?)
     }
 
     /// A body whose length is announced is judged by that, another one as it comes.
@@ -152,6 +160,8 @@ impl Forwarder {
     fn pass_back(
         &self,
         response: hyper::Response<hyper::body::Incoming>,
+        asked: &Uri,
+        target: &Target,
     ) -> Result<Response, Failure> {
         let (mut parts, body) = response.into_parts();
         let challenges = parts.headers.contains_key(header::WWW_AUTHENTICATE);
@@ -167,6 +177,24 @@ impl Forwarder {
         }
         headers::for_client(&mut parts.headers);
         parts.headers.remove(header::WWW_AUTHENTICATE);
+        if let Some(location) = parts.headers.remove(header::LOCATION) {
+            let upstream = &target.terms.proxy.settings.upstream_url;
+            let resource = target.resource(&self.urls);
+            match location_for_client(&location, asked, upstream, &resource) {
+                Ok(location) => {
+                    parts.headers.insert(header::LOCATION, location);
+                }
+                Err(failure) if parts.status.is_redirection() => {
+                    tracing::warn!(
+                        proxy_id = target.terms.id.0,
+                        "an upstream redirects to an address of its own that is not below its URL"
+                    );
+                    return Err(failure);
+                }
+                // It only says where something is, which this client cannot reach.
+                Err(_) => {}
+            }
+        }
         parts.extensions.clear();
         Ok(Response::from_parts(parts, Body::new(body)))
     }

@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use axum::http::Uri;
 use axum::http::uri::InvalidUri;
+use axum::http::{HeaderValue, Uri};
 use percent_encoding::percent_decode;
 use url::{Position, Url};
 
@@ -37,6 +37,44 @@ pub(super) fn upstream_uri(upstream: &Url, below: &str, query: Option<&str>) -> 
         uri.push_str(&query);
     }
     Uri::try_from(uri).map_err(|_: InvalidUri| Failure::Misconfigured.into())
+}
+
+/// What a client is told for a `Location` of the upstream's answer to the request for `asked`: below
+/// the upstream's URL, the same thing below our `resource`; at another origin, what it is.
+///
+/// # Errors
+/// It is the upstream's and not below its URL, or cannot be said below ours, or is no URL. The address of
+/// the upstream is nothing to a client, and would lead it past the gateway.
+pub(super) fn location_for_client(
+    location: &HeaderValue,
+    asked: &Uri,
+    upstream: &Url,
+    resource: &str,
+) -> Result<HeaderValue, Failure> {
+    let elsewhere = || Failure::Unexpected;
+    let asked_url = Url::parse(&asked.to_string()).map_err(|_| elsewhere())?;
+    let location = location.to_str().map_err(|_| elsewhere())?;
+    let mut location = asked_url.join(location).map_err(|_| elsewhere())?;
+    if location.origin() != upstream.origin() {
+        return HeaderValue::try_from(String::from(location)).map_err(|_| elsewhere());
+    }
+    location.set_fragment(None);
+    let below = location
+        .path()
+        .strip_prefix(upstream.path().trim_end_matches('/'))
+        .filter(|below| below.is_empty() || below.starts_with('/'))
+        .ok_or_else(elsewhere)?;
+    // Such as the same with a slash at the end: the client would be sent there again and again.
+    let comes_back = upstream_uri(upstream, below, location.query()).is_ok_and(|uri| uri == *asked);
+    if comes_back && location != asked_url {
+        return Err(elsewhere());
+    }
+    let mut own = format!("{}{below}", resource.trim_end_matches('/'));
+    if let Some(query) = location.query() {
+        own.push('?');
+        own.push_str(query);
+    }
+    HeaderValue::try_from(own).map_err(|_| elsewhere())
 }
 
 /// Whether some reader of this path could take a part of it for `..`: however often it is encoded,
@@ -85,6 +123,58 @@ mod tests {
         check("https://up", "/x", None, "https://up/x");
         check("http://up/m?k=v", "/x", Some("y"), "http://up/m/x?k=v&y");
         check("http://up/m?k=v", "", None, "http://up/m?k=v");
+    }
+
+    #[test]
+    fn a_location_below_the_upstreams_url_is_one_below_ours() {
+        let told = |location: &'static str| {
+            let upstream = Url::parse("http://up:1/mcp").expect("a URL");
+            let asked = Uri::from_static("http://up:1/mcp/a/b");
+            let location = HeaderValue::from_static(location);
+            let told = location_for_client(&location, &asked, &upstream, "https://gw/proxy/2/mcp/");
+            told.ok()
+                .map(|told| told.to_str().expect("text").to_owned())
+        };
+        for (location, expected) in [
+            ("http://up:1/mcp", Some("https://gw/proxy/2/mcp")),
+            (
+                "http://up:1/mcp/a/?b=c#d",
+                Some("https://gw/proxy/2/mcp/a/?b=c"),
+            ),
+            ("c", Some("https://gw/proxy/2/mcp/a/c")),
+            ("/mcp/x", Some("https://gw/proxy/2/mcp/x")),
+            ("//up:1/mcp/x", Some("https://gw/proxy/2/mcp/x")),
+            (
+                "http://name:word@up:1/mcp/x",
+                Some("https://gw/proxy/2/mcp/x"),
+            ),
+            ("//else.example/x", Some("http://else.example/x")),
+            ("https://up:1/mcp", Some("https://up:1/mcp")),
+            ("/proxy/3/mcp", None),
+            ("/mcpx", None),
+            ("../../..", None),
+            ("/mcp/../admin", None),
+            ("http://[", None),
+        ] {
+            assert_eq!(told(location).as_deref(), expected, "{location}");
+        }
+    }
+
+    #[test]
+    fn a_location_that_would_come_back_for_ever_is_none() {
+        for (upstream, location) in [
+            ("http://up/mcp", "http://up/mcp/"),
+            ("http://up/mcp/", "http://up/mcp"),
+        ] {
+            let asked = Uri::from_static(upstream);
+            let upstream = Url::parse(upstream).expect("a URL");
+            let location = HeaderValue::from_static(location);
+            let told = location_for_client(&location, &asked, &upstream, "https://gw/mcp");
+            assert!(told.is_err(), "{upstream}");
+            let itself = HeaderValue::try_from(upstream.as_str()).expect("a header");
+            let told = location_for_client(&itself, &asked, &upstream, "https://gw/mcp");
+            assert!(told.is_ok(), "{upstream}");
+        }
     }
 
     #[test]

@@ -169,6 +169,43 @@ async fn the_client_gets_the_answer_without_what_would_speak_for_our_origin() {
 }
 
 #[tokio::test]
+async fn a_redirect_within_the_upstream_does_not_lead_past_the_gateway() {
+    for (location, proxy, expected) in [
+        ("mcp/other", 1, Some("/proxy/1/mcp/other")),
+        ("/up/mcp/other?a=b", 2, Some("/proxy/2/mcp/other?a=b")),
+        ("ORIGIN/up/mcp/other", 2, Some("/proxy/2/mcp/other")),
+        ("ORIGIN/up/mcp/other/", 0, Some("/mcp/other/")),
+        ("/proxy/1/mcp", 2, None),
+        ("ORIGIN/admin", 1, None),
+        ("ORIGIN/up/mcp/", 1, None),
+    ] {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let origin = format!("http://{}", listener.local_addr().expect("an address"));
+        let location = location.replace("ORIGIN", &origin);
+        let router = axum::Router::new().fallback(move || {
+            let headers = [("location", location.clone())];
+            async move { (StatusCode::TEMPORARY_REDIRECT, headers).into_response() }
+        });
+        crate::rig::serve(listener, router);
+        let upstream = format!("{origin}/up/mcp");
+        let rig = Rig::new(&upstream).await;
+        rig.add_proxy(2, &upstream, |_| {}, None).await;
+        let path = match proxy {
+            0 => "/mcp/".to_owned(),
+            proxy => format!("/proxy/{proxy}/mcp"),
+        };
+        let key = rig.api_key(proxy.max(1), "read", None).await;
+        let response = rig.post(&path, key.expose()).send().await;
+        let response = response.expect("an answer");
+        let told = response.headers().get("location");
+        let told = told.map(|told| told.to_str().expect("text").to_owned());
+        assert_eq!(told, expected.map(|path| rig.at(path)));
+        let status = if expected.is_some() { 307 } else { 502 };
+        assert_eq!(response.status(), status);
+    }
+}
+
+#[tokio::test]
 async fn an_upstream_that_asks_for_credentials_is_not_taken_for_us() {
     for (status, challenge, expected) in [
         (401, true, 502),
