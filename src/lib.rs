@@ -7,6 +7,7 @@
 pub mod administration;
 pub mod app;
 pub mod bench;
+pub mod causes;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -10,9 +10,10 @@ use serde_json::json;
 use super::Environment;
 use super::exit::Failure;
 use super::output::{Column, Format, Output, note};
-use super::serve::{chain, stopped};
+use super::serve::stopped;
 use super::source::with_password;
 use crate::bench::{self, BenchError, Kind, Plan, Report};
+use crate::causes::chain;
 use crate::config::Secret;
 use crate::keys::Algorithm;
 

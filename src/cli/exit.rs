@@ -3,8 +3,8 @@
 use std::io;
 use std::process::ExitCode;
 
-use super::serve::chain;
 use crate::app;
+use crate::causes::chain;
 use crate::config::ConfigError;
 use crate::log::ReadError;
 

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::exit::Failure;
-use super::serve::chain;
 use super::stores::{self, Stores};
+use crate::causes::chain;
 use crate::clock;
 use crate::config::{self, Config};
 use crate::investigation;

@@ -1,11 +1,10 @@
 //! `grantlog serve`, `demo`, and what `init` has the first start make.
 
-use std::error::Error;
-
 use tracing_subscriber::EnvFilter;
 
 use super::exit::Failure;
 use super::output::note;
+use crate::causes::chain;
 use crate::config::{Config, Secret};
 use crate::demo;
 use crate::log::OpenError;
@@ -131,18 +130,4 @@ impl From<StartError> for Failure {
             StartError::Listen { .. } | StartError::Tls(_) => Self::Error(text),
         }
     }
-}
-
-/// An error with its causes, on one line.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

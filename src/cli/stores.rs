@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use super::exit::Failure;
 use super::progress::Progress;
-use super::serve::chain;
 use super::store::{ReplayArgs, Report};
 use crate::app::{self, Unreadable, Why};
+use crate::causes::chain;
 use crate::clock;
 use crate::config::Config;
 use crate::log::{self, Log, OpenError, StoredEntry};

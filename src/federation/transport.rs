@@ -46,7 +46,7 @@ pub(super) fn client(timeout: Duration) -> reqwest::Result<reqwest::Client> {
     };
     builder().build().or_else(|error| {
         tracing::error!(
-            error = &error as &dyn std::error::Error,
+            error = crate::causes::chain(&error),
             "no root certificates: https providers cannot be verified and will be refused"
         );
         builder().tls_certs_only([]).build()

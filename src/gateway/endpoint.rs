@@ -15,6 +15,7 @@ use super::target::{NoSuchProxy, Target};
 use super::upstream_auth;
 use super::upstream_uri::upstream_uri;
 use crate::app::{Context, Unavailable};
+use crate::causes::chain;
 use crate::clock;
 use crate::http::error::{Code, OAuthError};
 use crate::http::request::Caller;
@@ -37,7 +38,7 @@ impl From<Denial> for Stop {
 
 impl From<Unavailable> for Stop {
     fn from(error: Unavailable) -> Self {
-        tracing::error!(error = &error as &dyn std::error::Error, "a store failed");
+        tracing::error!(error = chain(&error), "a store failed");
         Self::Unavailable
     }
 }

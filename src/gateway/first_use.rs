@@ -11,6 +11,7 @@ use quick_cache::sync::Cache;
 use std::sync::Arc;
 
 use crate::app::{Context, ExecuteError};
+use crate::causes::chain;
 use crate::http::Shared;
 use crate::tokens::access::Claims;
 
@@ -57,7 +58,7 @@ impl FirstUses {
                     Ok(_) | Err(ExecuteError::Refused(_)) => Err(Trouble::GrantEnded),
                     Err(ExecuteError::Unavailable(error)) => {
                         tracing::error!(
-                            error = &error as &dyn std::error::Error,
+                            error = chain(&error),
                             "the first use of an access token could not be recorded"
                         );
                         Err(Trouble::Store)

@@ -33,6 +33,7 @@ use super::target::Target;
 use super::upstream_auth::Credentials;
 use super::upstream_uri::location_for_client;
 use crate::app::Context;
+use crate::causes::chain;
 use crate::http::request::X_REQUEST_ID;
 use crate::http::{Shared, Urls};
 
@@ -120,7 +121,7 @@ impl Forwarder {
         let answer = tokio::time::timeout(ANSWER_WITHIN, self.client.request(outgoing)).await;
         let response = answer
             .map_err(|_| Failure::TimedOut)?
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| failed(&error, target, context))?;
         Ok(self.pass_back(response, &uri, target)?)
     }
 
@@ -210,7 +211,7 @@ fn client() -> Client<HttpsConnector<HttpConnector>, Body> {
         Ok(builder) => builder,
         Err(error) => {
             tracing::error!(
-                error = &error as &dyn std::error::Error,
+                error = chain(&error),
                 "no root certificates: https upstreams cannot be verified and will be refused"
             );
             let nobody = rustls::RootCertStore::empty();
@@ -229,7 +230,7 @@ fn client() -> Client<HttpsConnector<HttpConnector>, Body> {
         )
 }
 
-fn failed(error: &hyper_util::client::legacy::Error) -> Stop {
+fn failed(error: &hyper_util::client::legacy::Error, target: &Target, context: &Context) -> Stop {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(current) = cause {
         if current.is::<LengthLimitError>() {
@@ -238,7 +239,9 @@ fn failed(error: &hyper_util::client::legacy::Error) -> Stop {
         cause = current.source();
     }
     tracing::warn!(
-        error = error as &dyn std::error::Error,
+        proxy_id = target.terms.id.0,
+        request_id = context.request_id.map(tracing::field::display),
+        error = chain(error),
         "an upstream failed"
     );
     Failure::Unreachable.into()

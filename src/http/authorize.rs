@@ -24,6 +24,7 @@ use super::error::{Code, OAuthError};
 use super::pages::{ConsentPage, ErrorPage};
 use super::request::Caller;
 use crate::app::{Context, ProxyTerms, RefusedRequest, Unavailable};
+use crate::causes::chain;
 use crate::clock;
 use crate::federation::{self, Answer, Attempt, LoginFailure};
 use crate::tokens::{Secret, sealed};
@@ -249,7 +250,7 @@ const UNAVAILABLE: &str = "This cannot be done right now. Please try again in a 
 
 /// A page for when the stores cannot be used now.
 pub(super) fn unavailable(error: &Unavailable, context: &Context) -> Response {
-    tracing::error!(error = error as &dyn std::error::Error, "a store failed");
+    tracing::error!(error = chain(error), "a store failed");
     let page = ErrorPage {
         status: StatusCode::SERVICE_UNAVAILABLE,
         code: "temporarily_unavailable",

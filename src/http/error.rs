@@ -13,6 +13,7 @@ use domain::{client, grant};
 use serde::Serialize;
 
 use crate::app::{ExecuteError, Unavailable};
+use crate::causes::chain;
 
 /// An answer of the token, revocation, introspection or registration endpoint that is not a
 /// success (RFC 6749 §5.2, RFC 7591 §3.2.2).
@@ -187,7 +188,7 @@ pub fn no_store(headers: &mut HeaderMap) {
 
 impl From<Unavailable> for OAuthError {
     fn from(error: Unavailable) -> Self {
-        tracing::error!(error = &error as &dyn std::error::Error, "a store failed");
+        tracing::error!(error = chain(&error), "a store failed");
         Self {
             is_recorded: true,
             ..Self::new(

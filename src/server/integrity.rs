@@ -10,6 +10,7 @@ use std::time::Duration;
 use projections::{PersonalPart, Unopened};
 
 use crate::app::{self, Why};
+use crate::causes::chain;
 use crate::http::Shared;
 use crate::log::{Log, ReadError};
 use crate::vault::{Tampered, Vault, VaultError};
@@ -144,16 +145,6 @@ fn broken(position: u64, error: ReadError) -> Broken {
         },
         error @ ReadError::Unavailable(_) => Broken::Unreadable(error),
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// The pause between two batches: re-reading must not be felt.

@@ -19,6 +19,7 @@ mod headers;
 mod hostile;
 mod in_flight;
 mod limits;
+mod logged;
 mod metadata;
 mod raw;
 mod refresh;

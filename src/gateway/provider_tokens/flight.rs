@@ -12,6 +12,7 @@ use domain::id::{GrantId, SubjectId};
 
 use super::{HELD, Held, SETTLED, TRY_AGAIN, Trouble, Unstored, bearer};
 use crate::app::{Context, ExecuteError, Unavailable};
+use crate::causes::chain;
 use crate::clock;
 use crate::federation::{Provider, RefreshFailure};
 use crate::http::Shared;
@@ -333,6 +334,6 @@ impl Flight {
 }
 
 fn unavailable(error: &Unavailable) -> Trouble {
-    tracing::error!(error = error as &dyn std::error::Error, "a store failed");
+    tracing::error!(error = chain(error), "a store failed");
     Trouble::Unavailable
 }

@@ -18,6 +18,7 @@ use serde::Serialize;
 use super::Admin;
 use crate::administration::Refused;
 use crate::app::{Context, ExecuteError, RefusedRequest, Unavailable};
+use crate::causes::chain;
 use crate::http::error::no_store;
 use crate::http::request::Caller;
 
@@ -199,7 +200,7 @@ pub async fn finish(State(admin): State<Admin>, request: Request, next: Next) ->
 
 impl From<Unavailable> for Problem {
     fn from(error: Unavailable) -> Self {
-        tracing::error!(error = &error as &dyn std::error::Error, "a store failed");
+        tracing::error!(error = chain(&error), "a store failed");
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "store_unavailable",
