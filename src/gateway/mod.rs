@@ -36,6 +36,8 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{any, get, post};
 
+use tower_http::cors::AllowHeaders;
+
 use crate::http::{Shared, cors, request};
 use first_use::FirstUses;
 use forward::Forwarder;
@@ -59,7 +61,8 @@ pub fn routes(shared: Shared) -> Router {
         .route("/proxy/{proxy}/mcp/", any(endpoint::serve))
         .route("/proxy/{proxy}/mcp/{*below}", any(endpoint::serve))
         .with_state(gateway)
-        .layer(cors())
+        // Whatever a page that is admitted wants to send, such as `Mcp-Param-*`.
+        .layer(cors().allow_headers(AllowHeaders::mirror_request()))
         .layer(middleware::from_fn_with_state(
             origin::Admitted::new(shared.clone()),
             origin::guard,

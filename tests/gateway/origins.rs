@@ -58,40 +58,43 @@ async fn pages_of_other_origins_are_refused_before_anything_else() {
     assert_eq!(rig.refusals().await["origin_not_allowed"], 3 * 5 * 2);
 }
 
+/// Asks on behalf of a page whether it may send a POST with these headers.
+async fn preflight(rig: &Rig, path: &str, headers: &str) -> String {
+    let request = rig
+        .http
+        .request(Method::OPTIONS, rig.at(path))
+        .header("origin", "http://localhost:6274")
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", headers);
+    let response = request.send().await.expect("an answer");
+    assert_eq!(response.status(), 200, "{path}");
+    let allowed = response.headers()["access-control-allow-headers"].to_str();
+    allowed.expect("text").to_owned()
+}
+
 #[tokio::test]
 async fn preflights_are_answered_before_authentication() {
     let rig = Rig::new("http://127.0.0.1:9/").await;
+    let names = "authorization,content-type,accept,mcp-protocol-version,mcp-session-id,\
+                 mcp-method,mcp-name,last-event-id";
     for path in [
         "/mcp",
         "/proxy/1/mcp",
         "/.well-known/oauth-protected-resource",
         "/token",
     ] {
-        let request = rig
-            .http
-            .request(Method::OPTIONS, rig.at(path))
-            .header("origin", "http://localhost:6274")
-            .header("access-control-request-method", "POST")
-            .header(
-                "access-control-request-headers",
-                "authorization,mcp-session-id",
-            );
-        let response = request.send().await.expect("an answer");
-        assert_eq!(response.status(), 200, "{path}");
-        let allowed = response.headers()["access-control-allow-headers"]
-            .to_str()
-            .expect("text");
-        for name in [
-            "authorization",
-            "content-type",
-            "accept",
-            "mcp-protocol-version",
-            "mcp-session-id",
-            "mcp-method",
-            "mcp-name",
-            "last-event-id",
-        ] {
+        let allowed = preflight(&rig, path, names).await;
+        for name in names.split(',') {
             assert!(allowed.contains(name), "{name} not in {allowed}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_page_may_send_whatever_headers_its_tools_take() {
+    let rig = Rig::new("http://127.0.0.1:9/").await;
+    let names = "authorization,mcp-param-city,x-anything";
+    for path in ["/mcp", "/proxy/1/mcp/"] {
+        assert_eq!(preflight(&rig, path, names).await, names);
     }
 }
