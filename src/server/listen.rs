@@ -14,6 +14,7 @@ use axum::extract::ConnectInfo;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,8 @@ use tower::ServiceExt;
 const HEADER_TIME: Duration = Duration::from_secs(30);
 /// More is answered 431.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Notices a client that vanished while it had nothing to say, such as during an event stream.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How long, and how much, a client may go on sending after its last answer; twice what is
 /// forwarded at most by default.
 const LINGER: Duration = Duration::from_secs(5);
@@ -61,6 +64,8 @@ async fn connection(
     stopping: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true);
+    let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE);
+    let _ = SockRef::from(&stream).set_tcp_keepalive(&keep_alive);
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
