@@ -20,13 +20,10 @@ use axum::response::Response;
 use domain::proxy::UpstreamAuth;
 use http_body::Body as _;
 use http_body_util::{LengthLimitError, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use url::{Position, Url};
 
 use super::challenge::{self, Denial, Denied};
+use super::client::{self, Client};
 use super::endpoint::Stop;
 use super::headers;
 use super::target::Target;
@@ -37,15 +34,9 @@ use crate::causes::chain;
 use crate::http::request::X_REQUEST_ID;
 use crate::http::{Shared, Urls};
 
-/// An upstream that does not accept a connection within this time is down.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Tools may work for minutes before they say anything; beyond this, somebody has forgotten us.
 /// Once an answer has begun it may take as long as it likes.
 const ANSWER_WITHIN: Duration = Duration::from_secs(300);
-/// Idle connections are closed before the upstream does it: Node and uvicorn after 5 s.
-const IDLE: Duration = Duration::from_secs(4);
-/// Notices an upstream that vanished during a long event stream.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -53,7 +44,7 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 
 /// Speaks to upstreams; one for the whole gateway, with its pool of connections.
 pub(super) struct Forwarder {
-    client: Client<HttpsConnector<HttpConnector>, Body>,
+    client: Client,
     body_bytes_max: u64,
     /// Our own public host and scheme, for upstreams that build links.
     host: Option<HeaderValue>,
@@ -81,7 +72,7 @@ impl Forwarder {
         let public = Url::parse(&shared.urls.gateway).ok();
         let value = |text: Option<&str>| HeaderValue::from_str(text?).ok();
         Self {
-            client: client(),
+            client: client::client(),
             body_bytes_max: match shared.mcp_body_bytes {
                 0 => u64::MAX,
                 max => max,
@@ -199,35 +190,6 @@ impl Forwarder {
         parts.extensions.clear();
         Ok(Response::from_parts(parts, Body::new(body)))
     }
-}
-
-fn client() -> Client<HttpsConnector<HttpConnector>, Body> {
-    let mut http = HttpConnector::new();
-    http.enforce_http(false);
-    http.set_nodelay(true);
-    http.set_connect_timeout(Some(CONNECT_WITHIN));
-    http.set_keepalive(Some(KEEP_ALIVE));
-    let connector = match HttpsConnectorBuilder::new().with_native_roots() {
-        Ok(builder) => builder,
-        Err(error) => {
-            tracing::error!(
-                error = chain(&error),
-                "no root certificates: https upstreams cannot be verified and will be refused"
-            );
-            let nobody = rustls::RootCertStore::empty();
-            let tls = rustls::ClientConfig::builder().with_root_certificates(nobody);
-            HttpsConnectorBuilder::new().with_tls_config(tls.with_no_client_auth())
-        }
-    };
-    Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
-        .build(
-            connector
-                .https_or_http()
-                .enable_all_versions()
-                .wrap_connector(http),
-        )
 }
 
 fn failed(error: &hyper_util::client::legacy::Error, target: &Target, context: &Context) -> Stop {

@@ -14,6 +14,7 @@
 mod admit;
 mod answer;
 mod challenge;
+mod client;
 mod credentials;
 mod endpoint;
 mod first_use;
@@ -35,7 +36,6 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{any, get, post};
-
 use tower_http::cors::AllowHeaders;
 
 use crate::http::{Shared, cors, request};

@@ -94,6 +94,18 @@ async fn an_upstream_that_breaks_off_breaks_the_answer_off() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_does_not_shake_hands_is_not_waited_for() {
+    let (listener, url) = raw().await;
+    let rig = Rig::new(&url.replace("http:", "https:")).await;
+    let token = rig.grant("read").await.token;
+    let call = tokio::spawn(rig.post("/mcp", &token).send());
+    let (_silent, _) = listener.accept().await.expect("a connection");
+    let response = timeout(PATIENCE, call).await.expect("in time");
+    let response = response.expect("no panic").expect("an answer");
+    assert_eq!(response.status(), 502);
+}
+
+#[tokio::test]
 async fn a_request_body_passes_piece_by_piece() {
     let (listener, url) = raw().await;
     let rig = Rig::new(&url).await;
