@@ -18,6 +18,9 @@ use crate::http::error::no_store;
 
 const ENDPOINT: &str = "gateway";
 
+/// Others are forwarded, too; these are known to everybody.
+const FORWARDED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// A request that is not forwarded, through its own fault.
 #[derive(Debug)]
 pub(super) struct Denial {
@@ -104,11 +107,12 @@ impl Denial {
                 challenge(Some("insufficient_scope"), &metadata_url, &needed),
             ),
             Denied::MethodNotAllowed => {
-                return json(
+                let refused = json(
                     StatusCode::METHOD_NOT_ALLOWED,
                     "method_not_allowed",
                     "this method is not forwarded",
                 );
+                return ([(header::ALLOW, FORWARDED_METHODS)], refused).into_response();
             }
             Denied::TooSlow => {
                 return json(

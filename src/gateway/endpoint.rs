@@ -80,9 +80,10 @@ pub(super) async fn serve(State(gateway): State<Gateway>, mut request: Request) 
             Err(stop) => return Err(stop),
         };
         let admitted = admitted?;
-        // It would come back with what the upstream was given in the client's place.
-        if request.method() == Method::TRACE {
-            return Err(Denied::MethodNotAllowed.because("trace").into());
+        // TRACE would come back with what the upstream was given in the client's place, CONNECT asks for
+        // another server.
+        if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
+            return Err(Denied::MethodNotAllowed.because("method").into());
         }
         let credentials =
             upstream_auth::credentials(&gateway, &target, &admitted, &context).await?;

@@ -4,7 +4,8 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::IntoResponse;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::rig::{BODY_BYTES_MAX, Rig};
 use crate::upstream::Upstream;
@@ -104,7 +105,22 @@ async fn methods_paths_and_queries_go_on_as_they_are() {
         .http
         .request(Method::TRACE, rig.at("/mcp"))
         .bearer_auth(&token);
-    assert_eq!(trace.send().await.expect("an answer").status(), 405);
+    let trace = trace.send().await.expect("an answer");
+    assert_eq!(trace.status(), 405);
+    let allowed = trace.headers()["allow"].to_str().expect("text");
+    assert!(allowed.contains("POST") && !allowed.contains("TRACE"));
+    let address = rig.url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).await.expect("a listener");
+    let connect = format!(
+        "CONNECT /proxy/1/mcp HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+         connection: close\r\n\r\n"
+    );
+    let sent = stream.write_all(connect.as_bytes()).await;
+    sent.expect("it is taken");
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer).await;
+    read.expect("an orderly end");
+    assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
     let climbing = rig
         .http
         .get(rig.at("/mcp/a%2f..%2f..%2fadmin"))
