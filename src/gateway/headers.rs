@@ -44,13 +44,16 @@ const ENDS_TOWARDS_CLIENT: [HeaderName; 6] = [
     HeaderName::from_static("clear-site-data"),
 ];
 
-/// Leaves what is for the upstream.
+/// Leaves what is for the upstream. Names with `_` are not: many a server (CGI, WSGI) reads
+/// `X_Forwarded_For` and `X-Forwarded-For` as one, and would take the client's word for ours.
 pub(super) fn for_upstream(headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
     for name in &ENDS_TOWARDS_UPSTREAM {
         headers.remove(name);
     }
-    remove_prefixed(headers, &["x-forwarded-", "proxy-"]);
+    remove_where(headers, |name| {
+        is_prefixed(name, &["x-forwarded-", "proxy-"]) || name.contains('_')
+    });
 }
 
 /// MCP servers answer a POST only if both kinds of answer are named (streamable HTTP); whoever says
@@ -69,7 +72,9 @@ pub(super) fn for_client(headers: &mut HeaderMap) {
     for name in &ENDS_TOWARDS_CLIENT {
         headers.remove(name);
     }
-    remove_prefixed(headers, &["access-control-", "proxy-"]);
+    remove_where(headers, |name| {
+        is_prefixed(name, &["access-control-", "proxy-"])
+    });
 }
 
 /// Removes what is about one connection only.
@@ -85,9 +90,13 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-fn remove_prefixed(headers: &mut HeaderMap, prefixes: &[&str]) {
-    let is_prefixed = |name: &&HeaderName| prefixes.iter().any(|p| name.as_str().starts_with(p));
-    let found: Vec<HeaderName> = headers.keys().filter(is_prefixed).cloned().collect();
+fn is_prefixed(name: &str, prefixes: &[&str]) -> bool {
+    prefixes.iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn remove_where(headers: &mut HeaderMap, is_unwanted: impl Fn(&str) -> bool) {
+    let unwanted = headers.keys().filter(|name| is_unwanted(name.as_str()));
+    let found: Vec<HeaderName> = unwanted.cloned().collect();
     for name in &found {
         headers.remove(name);
     }
@@ -146,6 +155,9 @@ mod tests {
                 ("x-forwarded-anything", "x"),
                 ("x-real-ip", "1.2.3.4"),
                 ("proxy-connection", "keep-alive"),
+                ("x_forwarded_for", "1.2.3.4"),
+                ("x-api_key", "x"),
+                ("mcp_session_id", "1"),
                 ("accept", "text/event-stream"),
                 ("content-type", "application/json"),
                 ("last-event-id", "7"),

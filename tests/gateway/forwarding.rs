@@ -27,6 +27,7 @@ async fn the_upstream_gets_the_request_without_what_is_not_its_own() {
         .header("x-forwarded-for", "6.6.6.6")
         .header("x-forwarded-user", "root")
         .header("x-real-ip", "6.6.6.6")
+        .header("x_forwarded_for", "6.6.6.6")
         .header("connection", "keep-alive, x-hop")
         .header("x-hop", "1")
         .header("te", "trailers")
@@ -67,6 +68,7 @@ async fn the_upstream_gets_the_request_without_what_is_not_its_own() {
         "forwarded",
         "x-forwarded-user",
         "x-real-ip",
+        "x_forwarded_for",
         "connection",
         "x-hop",
         "te",
