@@ -31,12 +31,28 @@ pub(super) fn upstream_uri(upstream: &Url, below: &str, query: Option<&str>) -> 
         uri.push_str(upstream.path().trim_end_matches('/'));
         uri.push_str(below);
     }
-    let queries = [upstream.query().map(Cow::from), query.map(Cow::from)];
-    for (query, separator) in queries.into_iter().flatten().zip(['?', '&']) {
+    let query = query.map(|query| without_fixed(query, upstream));
+    let queries = [upstream.query().map(Cow::from), query];
+    let queries = queries.into_iter().flatten();
+    let queries = queries.filter(|query| upstream.query().is_none() || !query.is_empty());
+    for (query, separator) in queries.zip(['?', '&']) {
         uri.push(separator);
         uri.push_str(&query);
     }
     Uri::try_from(uri).map_err(|_: InvalidUri| Failure::Misconfigured.into())
+}
+
+/// A query without the parameters that the upstream's URL fixes: who repeats one must not replace it.
+fn without_fixed<'a>(query: &'a str, upstream: &Url) -> Cow<'a, str> {
+    if upstream.query().is_none() {
+        return query.into();
+    }
+    let is_fixed = |pair: &&str| {
+        let mut named = form_urlencoded::parse(pair.as_bytes());
+        named.any(|(name, _)| upstream.query_pairs().any(|(fixed, _)| fixed == name))
+    };
+    let own: Vec<&str> = query.split('&').filter(|pair| !is_fixed(pair)).collect();
+    own.join("&").into()
 }
 
 /// What a client is told for a `Location` of the upstream's answer to the request for `asked`: below
@@ -70,9 +86,10 @@ pub(super) fn location_for_client(
         return Err(elsewhere());
     }
     let mut own = format!("{}{below}", resource.trim_end_matches('/'));
-    if let Some(query) = location.query() {
+    let query = location.query().map(|query| without_fixed(query, upstream));
+    if let Some(query) = query.filter(|query| !query.is_empty()) {
         own.push('?');
-        own.push_str(query);
+        own.push_str(&query);
     }
     HeaderValue::try_from(own).map_err(|_| elsewhere())
 }
@@ -123,6 +140,20 @@ mod tests {
         check("https://up", "/x", None, "https://up/x");
         check("http://up/m?k=v", "/x", Some("y"), "http://up/m/x?k=v&y");
         check("http://up/m?k=v", "", None, "http://up/m?k=v");
+        check("http://up/m", "", Some(""), "http://up/m?");
+    }
+
+    #[test]
+    fn what_the_upstreams_url_fixes_is_not_the_clients_to_say() {
+        let fixed = "http://up/m?k=v&a%20b=1";
+        for (query, left) in [
+            ("k=x", ""),
+            ("%6B=x&y=1", "&y=1"),
+            ("y=1&k&k=", "&y=1"),
+            ("a+b=2&z&K=x", "&z&K=x"),
+        ] {
+            check(fixed, "", Some(query), &format!("{fixed}{left}"));
+        }
     }
 
     #[test]
