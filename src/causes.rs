@@ -1,4 +1,4 @@
-//! Errors in words.
+//! Errors and what led to them.
 
 use std::error::Error;
 
@@ -16,4 +16,19 @@ pub fn chain(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Whether an error, or one that led to it, is such.
+pub fn any(
+    error: &(dyn Error + 'static),
+    is_such: impl Fn(&(dyn Error + 'static)) -> bool,
+) -> bool {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if is_such(cause) {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }

@@ -30,7 +30,7 @@ use super::target::Target;
 use super::upstream_auth::Credentials;
 use super::upstream_uri::location_for_client;
 use crate::app::Context;
-use crate::causes::chain;
+use crate::causes::{self, chain};
 use crate::http::request::X_REQUEST_ID;
 use crate::http::{Shared, Urls};
 
@@ -193,12 +193,14 @@ impl Forwarder {
 }
 
 fn failed(error: &hyper_util::client::legacy::Error, target: &Target, context: &Context) -> Stop {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(current) = cause {
-        if current.is::<LengthLimitError>() {
-            return too_large().into();
-        }
-        cause = current.source();
+    if causes::any(error, |cause| cause.is::<LengthLimitError>()) {
+        return too_large().into();
+    }
+    // What hyper calls the user's is what we gave it: the client's body.
+    let is_body = |cause: &hyper::Error| cause.is_user();
+    if causes::any(error, |cause| cause.downcast_ref().is_some_and(is_body)) {
+        let denied = Denied::InvalidRequest("the request body is malformed or incomplete");
+        return denied.because("body_broken").into();
     }
     tracing::warn!(
         proxy_id = target.terms.id.0,

@@ -266,6 +266,27 @@ async fn an_upstream_that_is_not_there_is_a_bad_gateway() {
 }
 
 #[tokio::test]
+async fn a_malformed_body_is_the_clients_fault() {
+    let upstream = Upstream::start().await;
+    let rig = Rig::new(&upstream.url).await;
+    let token = rig.grant("read").await.token;
+    let address = rig.url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).await.expect("a listener");
+    let request = format!(
+        "POST /mcp HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+         transfer-encoding: chunked\r\n\r\n1\r\na\r\nno number\r\n"
+    );
+    let sent = stream.write_all(request.as_bytes()).await;
+    sent.expect("it is taken");
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer).await;
+    read.expect("an orderly end");
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert!(answer.contains("invalid_request"), "{answer}");
+    assert_eq!(rig.refusals().await["body_broken"], 1);
+}
+
+#[tokio::test]
 async fn bodies_over_the_limit_are_refused_whether_announced_or_not() {
     let upstream = Upstream::start().await;
     let rig = Rig::new(&upstream.url).await;
