@@ -6,7 +6,8 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -17,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -33,21 +35,43 @@ const LINGER: Duration = Duration::from_secs(5);
 const LINGER_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// The pause after the machine refused another connection (no descriptors left).
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+/// How often that is worth a line.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// Serves until `stopping`, then until every request in flight is answered.
-pub async fn serve(listener: TcpListener, router: Router, stopping: CancellationToken) {
+/// Serves until `stopping`, then until every request in flight is answered. Beyond `connections_max`
+/// connections, others wait to be accepted.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stopping: CancellationToken,
+    connections_max: usize,
+) {
     let connections = TaskTracker::new();
+    let free = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
+    let mut warned: Option<Instant> = None;
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let accepting = async {
+            // Never closed.
+            let permit = free.clone().acquire_owned().await.ok();
+            (listener.accept().await, permit)
+        };
+        let (accepted, permit) = tokio::select! {
+            accepted = accepting => accepted,
             () = stopping.cancelled() => break,
         };
         match accepted {
             Ok((stream, peer)) => {
-                connections.spawn(connection(stream, peer, router.clone(), stopping.clone()));
+                let served = connection(stream, peer, router.clone(), stopping.clone());
+                connections.spawn(async move {
+                    served.await;
+                    drop(permit);
+                });
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                if warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+                    tracing::warn!(%error, "connections cannot be accepted");
+                    warned = Some(Instant::now());
+                }
                 tokio::time::sleep(ACCEPT_AGAIN).await;
             }
         }
@@ -102,4 +126,49 @@ async fn linger(mut stream: TcpStream) {
     };
     // Gone or too long: it is closed either way.
     let _ = tokio::time::timeout(LINGER, unread).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn ask(stream: &mut TcpStream) {
+        let request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+    }
+
+    /// The end of the answer is the end of what is said.
+    async fn answer(stream: &mut TcpStream) -> String {
+        let mut bytes = vec![0; 1024];
+        let mut said = String::new();
+        while !said.ends_with("hello") {
+            let read = stream.read(&mut bytes).await.unwrap();
+            assert!(read > 0, "{said}");
+            said.push_str(&String::from_utf8_lossy(&bytes[..read]));
+        }
+        said
+    }
+
+    #[tokio::test]
+    async fn beyond_the_limit_a_connection_waits_for_another_to_end() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", get(|| async { "hello" }));
+        let stopping = CancellationToken::new();
+        let served = tokio::spawn(serve(listener, router, stopping.clone(), 1));
+        let mut first = TcpStream::connect(address).await.unwrap();
+        ask(&mut first).await;
+        answer(&mut first).await;
+        let mut second = TcpStream::connect(address).await.unwrap();
+        ask(&mut second).await;
+        let early = timeout(Duration::from_millis(200), answer(&mut second)).await;
+        assert!(early.is_err(), "{early:?}");
+        drop(first);
+        answer(&mut second).await;
+        stopping.cancel();
+        served.await.unwrap();
+    }
 }

@@ -37,6 +37,7 @@ use crate::tokens::Secret;
 use crate::vault::{MasterKeyError, VaultError};
 use crate::{administration, clock, gateway};
 
+use descriptors::Connections;
 pub use descriptors::raise_descriptor_limit;
 pub use integrity::{Broken, Integrity, verify};
 pub use stores::{
@@ -183,20 +184,24 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     let tasks = &running.tasks;
     let stopping = &running.stopping;
+    let allowed = Connections::allowed();
     tasks.spawn(listen::serve(
         server,
         http::routes(shared.clone()),
         stopping.clone(),
+        allowed.server,
     ));
     tasks.spawn(listen::serve(
         gateway,
         gateway::routes(shared.clone()),
         stopping.clone(),
+        allowed.gateway,
     ));
     tasks.spawn(listen::serve(
         ops,
         ops::routes(shared.clone()),
         stopping.clone(),
+        usize::MAX,
     ));
     tasks.spawn(maintenance::run(shared.clone()));
     tasks.spawn(maintenance::catch_up(shared.clone()));
