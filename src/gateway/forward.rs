@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 use axum::response::Response;
 use domain::proxy::UpstreamAuth;
 use http_body::Body as _;
@@ -187,6 +187,8 @@ impl Forwarder {
                 Err(_) => {}
             }
         }
+        // The connection to the client is ours: HTTP/1.1, whatever the upstream speaks.
+        parts.version = Version::HTTP_11;
         parts.extensions.clear();
         Ok(Response::from_parts(parts, Body::new(body)))
     }

@@ -66,8 +66,12 @@ pub(super) fn name_both_answers(headers: &mut HeaderMap) {
     }
 }
 
-/// Leaves what is for the client.
+/// Leaves what is for the client. A length beside a transfer coding was not what the body was read by
+/// (RFC 9112 §6.3).
 pub(super) fn for_client(headers: &mut HeaderMap) {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     remove_hop_by_hop(headers);
     for name in &ENDS_TOWARDS_CLIENT {
         headers.remove(name);

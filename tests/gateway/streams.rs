@@ -106,6 +106,32 @@ async fn an_upstream_that_does_not_shake_hands_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn an_upstreams_framing_is_not_passed_on() {
+    for head in [
+        "HTTP/1.0 200 OK\r\ncontent-type: text/plain\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n\
+         5\r\nhello\r\n0\r\n\r\n",
+    ] {
+        let (listener, url) = raw().await;
+        let rig = Rig::new(&url).await;
+        let token = rig.grant("read").await.token;
+        let upstream = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.expect("a connection");
+            let mut bytes = [0; 4096];
+            assert!(connection.read(&mut bytes).await.expect("a request") > 0);
+            let sent = connection.write_all(head.as_bytes()).await;
+            sent.expect("a listener");
+        });
+        let response = rig.call(&token).await;
+        upstream.await.expect("no panic");
+        assert_eq!(response.version(), reqwest::Version::HTTP_11);
+        assert_eq!(response.status(), 200);
+        assert!(!response.headers().contains_key("content-length"), "{head}");
+        assert_eq!(response.text().await.expect("text"), "hello");
+    }
+}
+
+#[tokio::test]
 async fn a_request_body_passes_piece_by_piece() {
     let (listener, url) = raw().await;
     let rig = Rig::new(&url).await;
