@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -90,7 +91,10 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE);
     let _ = SockRef::from(&stream).set_tcp_keepalive(&keep_alive);
+    let has_asked = Arc::new(AtomicBool::new(false));
+    let asks = has_asked.clone();
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        asks.store(true, Ordering::Release);
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
         router.clone().oneshot(request)
@@ -106,6 +110,8 @@ async fn connection(
     };
     let served = match served {
         Some(served) => served,
+        // Whoever is still at the headers of a first request is not waited for.
+        None if !has_asked.load(Ordering::Acquire) => return,
         None => {
             Pin::new(&mut connection).graceful_shutdown();
             poll_fn(|context| connection.poll_without_shutdown(context)).await

@@ -13,6 +13,8 @@ use tokio::task::JoinHandle;
 use crate::rig::{Rig, plain_http};
 
 const CONNECTIONS: usize = 32;
+/// What requests in flight are given.
+const DRAIN: Duration = Duration::from_secs(10);
 /// Twice what requests in flight are given.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -147,4 +149,23 @@ async fn the_last_one_to_be_refused_is_on_record() {
     rig.server.start_again().await;
     let refusals = rig.server.events("type=request.refused").await;
     assert_eq!(refusals.len(), 1, "{refusals:#?}");
+}
+
+/// Somebody who never ends their headers keeps nobody waiting.
+#[tokio::test]
+async fn a_request_that_has_not_begun_is_not_waited_for() {
+    let mut rig = Rig::start().await;
+    let mut held = Vec::new();
+    for origin in [&rig.server.url, &rig.server.gateway_url] {
+        let address = origin.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).await.expect("a listener");
+        let sent = stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nx-").await;
+        sent.expect("it is taken");
+        // A request that is answered after it: the half one has arrived, too.
+        plain_http().get(origin).send().await.expect("an answer");
+        held.push(stream);
+    }
+    let began = Instant::now();
+    rig.server.stop().await;
+    assert!(began.elapsed() < DRAIN, "{:?}", began.elapsed());
 }
