@@ -107,7 +107,7 @@ async fn refused_consent_reaches_the_client_and_never_the_provider() {
         assert_eq!(param(&answer, "error"), "access_denied");
         assert_eq!(param(&answer, "state"), "a state");
         assert_eq!(param(&answer, "iss"), client.proxy.issuer);
-        assert_eq!(answer.query_pairs().count(), 3, "{answer}");
+        assert_eq!(answer.query_pairs().count(), 4, "{answer}");
         nobody_complains(&rig, &tab).await;
         let mut requests = tab.requests();
         requests.retain(|request| request.url.starts_with(&rig.provider.issuer));
