@@ -3,9 +3,7 @@
 //! A connection is closed in stages (RFC 9112 §9.6): whoever is refused may still be sending, and what
 //! is closed on unread bytes is reset, which can take the answer away before it is read.
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -49,8 +47,15 @@ pub async fn serve(
 ) {
     let connections = TaskTracker::new();
     let free = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
-    let mut warned: Option<Instant> = None;
+    let (mut warned, mut full): (Option<Instant>, Option<Instant>) = (None, None);
     loop {
+        if free.available_permits() == 0 && full.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+            tracing::warn!(
+                connections_max,
+                "no more connections are accepted until one ends"
+            );
+            full = Some(Instant::now());
+        }
         let accepting = async {
             // Never closed.
             let permit = free.clone().acquire_owned().await.ok();
@@ -104,39 +109,34 @@ async fn connection(
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(HEADER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    let served = tokio::select! {
-        served = poll_fn(|context| connection.poll_without_shutdown(context)) => Some(served),
-        () = stopping.cancelled() => None,
-    };
-    let served = match served {
-        Some(served) => served,
-        // Whoever is still at the headers of a first request is not waited for.
-        None if !has_asked.load(Ordering::Acquire) => return,
-        None => {
-            Pin::new(&mut connection).graceful_shutdown();
-            poll_fn(|context| connection.poll_without_shutdown(context)).await
+    tokio::select! {
+        _ = &mut connection => {}
+        () = stopping.cancelled() => {
+            // Whoever is still at the headers of a first request is not waited for.
+            if !has_asked.load(Ordering::Acquire) {
+                return;
+            }
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            let _ = (&mut connection).await;
         }
-    };
-    if served.is_ok() {
-        let lingering = linger(connection.into_parts().io.into_inner());
-        stopping.run_until_cancelled(lingering).await;
     }
+    let lingering = linger(connection.into_parts().io.into_inner());
+    stopping.run_until_cancelled(lingering).await;
 }
 
-/// Says that nothing more comes, and takes what does until the client has seen it.
-async fn linger(mut stream: TcpStream) {
+/// Takes what still comes after the last answer, until the client has seen that nothing more does.
+async fn linger(stream: TcpStream) {
     let unread = async {
-        stream.shutdown().await?;
         let mut rest = stream.take(LINGER_BYTES_MAX);
         tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
-    };
-    // Gone or too long: it is closed either way.
+    }; // Gone or too long: it is closed either way.
     let _ = tokio::time::timeout(LINGER, unread).await;
 }
 
 #[cfg(test)]
 mod tests {
     use axum::routing::get;
+    use tokio::io::AsyncWriteExt;
     use tokio::time::timeout;
 
     use super::*;
@@ -156,6 +156,32 @@ mod tests {
             said.push_str(&String::from_utf8_lossy(&bytes[..read]));
         }
         said
+    }
+
+    /// Also where the request was not read to its end, and the client takes its time.
+    #[tokio::test]
+    async fn an_answer_is_sent_to_its_end() {
+        const BYTES: usize = 8 << 20;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", axum::routing::post(|| async { vec![0; BYTES] }));
+        let stopping = CancellationToken::new();
+        let served = tokio::spawn(serve(listener, router, stopping.clone(), 9));
+        for _ in 0..5 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n1";
+            stream.write_all(request).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.unwrap();
+            let head = answer
+                .windows(4)
+                .position(|end| end == b"\r\n\r\n")
+                .unwrap();
+            assert_eq!(answer.len() - head - 4, BYTES);
+        }
+        stopping.cancel();
+        served.await.unwrap();
     }
 
     #[tokio::test]
