@@ -110,7 +110,9 @@ impl Federation {
             }),
             // No code was ever given out, so refusing it is the right answer.
             Err(
-                TokenFailure::InvalidGrant | TokenFailure::InvalidRequest | TokenFailure::Refused,
+                TokenFailure::InvalidGrant
+                | TokenFailure::InvalidRequest(_)
+                | TokenFailure::Refused,
             )
             | Ok(_) => None,
         }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use super::LoginFailure;
+
 /// OpenID Connect Core §2.
 pub(super) const SUB_BYTES_MAX: usize = 255;
 /// RFC 5321 §4.5.3.1: 64 before the sign, 255 behind it. Address and name are kept for ever.
@@ -30,6 +32,8 @@ pub struct Login {
     pub name: Option<String>,
     /// The groups the provider puts them in, as it names them.
     pub groups: Vec<String>,
+    /// Why not everything could be found out that was asked for.
+    pub missing: Option<LoginFailure>,
     /// When they authenticated at the provider, if it tells.
     pub authenticated_at: Option<Timestamp>,
     /// What the provider gave us to act for them.

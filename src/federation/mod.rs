@@ -262,6 +262,7 @@ impl Federation {
             // Entra ID's word for "the owner of the domain has verified this address".
             profile.email_verified |= login::is_true(person.claims.get("xms_edov"));
         }
+        let mut missing = None;
         let is_thin = profile.email.is_none() || attempt.is_selective && !profile.is_full();
         if let Some(url) = userinfo
             && is_thin
@@ -273,17 +274,13 @@ impl Federation {
                 }
                 Ok(claims) => profile = profile.or(Profile::of(&claims)),
                 // What the ID token tells may be enough.
-                Err(_) if profile.email.is_some() => {}
+                Err(failure) if profile.email.is_some() => missing = Some(failure),
                 Err(failure) => return Err(failure),
             }
         }
-        login(
-            person.issuer,
-            person.sub,
-            profile,
-            person.authenticated_at,
-            tokens,
-        )
+        let (issuer, sub, at) = (person.issuer, person.sub, person.authenticated_at);
+        let login = login(issuer, sub, profile, at, tokens)?;
+        Ok(Login { missing, ..login })
     }
 
     async fn within_deadline<T, E>(
@@ -349,6 +346,7 @@ fn login(
         email_verified: profile.email_verified,
         name: profile.name,
         groups: profile.groups,
+        missing: None,
         authenticated_at,
         tokens,
     })

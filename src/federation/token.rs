@@ -30,7 +30,7 @@ pub(super) enum TokenFailure {
     /// The code, the refresh token, or the person behind it.
     InvalidGrant,
     /// The request itself: what it brought was not looked at.
-    InvalidRequest,
+    InvalidRequest(StatusCode),
     /// A "no" in other words.
     Refused,
     /// Neither tokens nor a refusal, under this status.
@@ -69,7 +69,9 @@ impl Federation {
             // not spent its code. Whatever else was answered may have, and a second use of a code
             // can cost the person everything that was granted for it (RFC 6749 §4.1.2).
             ClientAuth::Either => match ask(true).await {
-                Err(TokenFailure::InvalidClient | TokenFailure::InvalidRequest) => ask(false).await,
+                Err(TokenFailure::InvalidClient | TokenFailure::InvalidRequest(_)) => {
+                    ask(false).await
+                }
                 answer => answer,
             },
         }
@@ -139,6 +141,8 @@ fn read(
         // Keycloak's word for a wrong secret.
         | (Some("unauthorized_client"), StatusCode::UNAUTHORIZED) => TokenFailure::InvalidClient,
         (None, StatusCode::UNAUTHORIZED) if !is_refusal => TokenFailure::InvalidClient,
+        // Atlassian's word, with 403, for a refresh token that is dead.
+        (Some("unauthorized_client"), StatusCode::FORBIDDEN) => TokenFailure::Refused,
         (Some("unauthorized_client"), _) => TokenFailure::UnauthorizedClient,
         (
             Some(
@@ -156,9 +160,9 @@ fn read(
             TokenFailure::Unavailable(Unreachable::answered(&error))
         }
         (Some("invalid_request"), StatusCode::BAD_REQUEST) | (_, StatusCode::UNAUTHORIZED) => {
-            TokenFailure::InvalidRequest
+            TokenFailure::InvalidRequest(status)
         }
-        (_, StatusCode::BAD_REQUEST) => TokenFailure::Refused,
+        (_, StatusCode::BAD_REQUEST) if is_json => TokenFailure::Refused,
         // No token endpoint is there, or it had no time: nothing was judged.
         (
             _,
@@ -167,8 +171,7 @@ fn read(
             | StatusCode::REQUEST_TIMEOUT
             | StatusCode::TOO_EARLY,
         ) => TokenFailure::Other(status),
-        // What stands before a token endpoint forbids in HTML.
-        (_, StatusCode::FORBIDDEN) if is_json => TokenFailure::Refused,
+        // What stands before a token endpoint answers in HTML, or forbids in words of its own.
         _ if is_refusal && !status.is_redirection() => TokenFailure::Refused,
         _ => TokenFailure::Other(status),
     })
@@ -245,7 +248,7 @@ impl From<TokenFailure> for LoginFailure {
                 Self::TokenEndpointInvalidClient
             }
             TokenFailure::InvalidGrant => Self::TokenEndpointInvalidGrant,
-            TokenFailure::InvalidRequest | TokenFailure::Refused | TokenFailure::Other(_) => {
+            TokenFailure::InvalidRequest(_) | TokenFailure::Refused | TokenFailure::Other(_) => {
                 Self::TokenEndpointError
             }
         }
@@ -257,12 +260,15 @@ impl From<TokenFailure> for RefreshFailure {
     fn from(failure: TokenFailure) -> Self {
         match failure {
             TokenFailure::InvalidGrant => Self::Rejected,
-            TokenFailure::UnauthorizedClient
-            | TokenFailure::InvalidRequest
-            | TokenFailure::Refused => Self::Refused,
-            TokenFailure::Unavailable(_) | TokenFailure::InvalidClient | TokenFailure::Other(_) => {
-                Self::Unavailable
+            // Zoom's word for a refresh token that is dead; with 400 it is about what we sent.
+            TokenFailure::InvalidRequest(StatusCode::UNAUTHORIZED) | TokenFailure::Refused => {
+                Self::Refused
             }
+            TokenFailure::UnauthorizedClient
+            | TokenFailure::InvalidRequest(_)
+            | TokenFailure::Unavailable(_)
+            | TokenFailure::InvalidClient
+            | TokenFailure::Other(_) => Self::Unavailable,
         }
     }
 }

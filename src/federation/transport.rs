@@ -125,8 +125,11 @@ impl Reply {
     /// The same, or a form where the answer says it is one, each member a string: older OAuth 2
     /// servers write token responses so.
     pub(super) fn json_or_form<T: DeserializeOwned>(&self) -> Option<T> {
+        if let Some(json) = self.json() {
+            return Some(json);
+        }
         if !self.is_form {
-            return self.json();
+            return None;
         }
         let members: Map<String, Value> = form_urlencoded::parse(&self.body)
             .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))

@@ -19,8 +19,9 @@
 //!
 //! An upstream that refuses a token which has not ended may know that the provider took it back, or
 //! have reasons of its own. The provider is the judge, asked for a renewal; where nothing renews, only
-//! a new login can tell. Neither happens within [`SETTLED`] of the last time, so that an upstream that
-//! refuses everybody costs no more than that, and tells what it is (502) in between.
+//! a new login can tell, once the refusal has gone on for a while. Neither happens within [`SETTLED`] of the
+//! last time, so that an upstream that refuses everybody costs no more than that, and tells what it is (502)
+//! in between.
 
 mod flight;
 
@@ -48,6 +49,8 @@ const HELD: TimeDelta = TimeDelta::seconds(60);
 const TRY_AGAIN: TimeDelta = TimeDelta::seconds(2);
 /// How long a login or a renewal has proved enough of a token that the upstream refuses.
 const SETTLED: TimeDelta = TimeDelta::minutes(5);
+/// A refusal so long after another one goes on; later it is a new one.
+const GOES_ON: TimeDelta = TimeDelta::hours(1);
 const HELD_MAX: usize = 4096;
 /// Provider tokens in memory, by grant.
 pub(super) struct ProviderTokens {
@@ -133,8 +136,14 @@ impl ProviderTokens {
             if let Some(claimed) = claimed {
                 let (tasks, cache) = (flight.shared.tasks.clone(), cache.clone());
                 tasks.spawn(async move {
-                    let renewed = flight.renewed(claimed).await;
-                    cache.insert(grant, Arc::new(renewed.unwrap_or_else(Held::trouble)));
+                    match flight.renewed(claimed).await {
+                        // What is held is good while it is.
+                        Err(Trouble::Unavailable) => {}
+                        renewed => {
+                            let renewed = renewed.unwrap_or_else(Held::trouble);
+                            cache.insert(grant, Arc::new(renewed));
+                        }
+                    }
                 });
             }
             held
@@ -162,16 +171,19 @@ impl ProviderTokens {
             return Ok(true);
         }
         let now = clock::now();
-        let judged = self.judged.get(&grant);
-        if judged.is_some_and(|judged_at| now < judged_at + SETTLED) {
+        let judged_at = self.judged.get(&grant);
+        let Some(goes_on) = goes_on(judged_at, now) else {
             return Ok(false);
-        }
+        };
         self.judged.insert(grant, now);
         let mut flight = self.flight(shared, grant, context);
         flight.context.now = now;
         let (cache, token) = (self.held.clone(), token.clone());
         let judged = shared.tasks.spawn(async move {
-            let held = flight.judged(&token).await.unwrap_or_else(Held::trouble);
+            let held = flight
+                .judged(&token, goes_on)
+                .await
+                .unwrap_or_else(Held::trouble);
             let held = Arc::new(held);
             cache.insert(grant, held.clone());
             held
@@ -215,9 +227,34 @@ impl Held {
     }
 }
 
+/// Whether a refusal goes on, of a grant that was last judged then. `None`: that was just now.
+fn goes_on(judged_at: Option<Timestamp>, now: Timestamp) -> Option<bool> {
+    let age = judged_at.map(|judged_at| now - judged_at);
+    match age {
+        Some(age) if age < SETTLED => None,
+        Some(age) => Some(age < GOES_ON),
+        None => Some(false),
+    }
+}
+
 fn bearer(token: &Secret) -> Result<HeaderValue, Trouble> {
     let text = Zeroizing::new(format!("Bearer {}", token.expose()));
     let mut value = HeaderValue::from_str(&text).map_err(|_| Trouble::Unavailable)?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_goes_on_for_a_while_before_it_counts() {
+        let now = clock::now();
+        let after = |minutes| goes_on(Some(now), now + TimeDelta::minutes(minutes));
+        assert_eq!(goes_on(None, now), Some(false));
+        assert_eq!([after(0), after(4)], [None, None]);
+        assert_eq!([after(5), after(59)], [Some(true), Some(true)]);
+        assert_eq!(after(60), Some(false));
+    }
 }

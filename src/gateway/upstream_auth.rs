@@ -90,12 +90,14 @@ pub(super) async fn refused(
 ) -> Stop {
     let (shared, tokens) = (&gateway.shared, &gateway.provider_tokens);
     let by = context.by(admitted.actor());
+    // Another status is about more than the token (RFC 6750 §3.1).
     match (given, admitted) {
-        (Credentials::Ended, Admitted::Client { grant, .. }) => {
+        (Credentials::Ended, Admitted::Client { grant, .. })
+            if status == StatusCode::UNAUTHORIZED =>
+        {
             let trouble = tokens.ended(shared, *grant, by).await;
             stop(trouble, "upstream_token_ended", admitted)
         }
-        // Another status is about more than the token (RFC 6750 §3.1).
         (Credentials::Authorization(token), Admitted::Client { grant, .. })
             if status == StatusCode::UNAUTHORIZED =>
         {

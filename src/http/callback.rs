@@ -257,6 +257,10 @@ async fn admit(
     let target = &transaction.request.target;
     match shared.admits(terms, &login).await {
         Ok(true) => {}
+        // It is not known whether they would be.
+        Ok(false) if let Some(failure) = login.missing => {
+            return fail(shared, terms, transaction, failure, &context).await;
+        }
         Ok(false) => {
             let told = || redirect(shared, terms, target, Outcome::Error("access_denied"));
             let reason = "subject_not_allowed";

@@ -155,18 +155,6 @@ impl Rig {
         provider_id: ProviderId,
         tokens: &UpstreamTokens,
     ) -> Granted {
-        self.grant_since(clock::now(), scope, provider_id, tokens)
-            .await
-    }
-
-    /// The same, by an authorization that began then.
-    pub async fn grant_since(
-        &self,
-        requested_at: Timestamp,
-        scope: &str,
-        provider_id: ProviderId,
-        tokens: &UpstreamTokens,
-    ) -> Granted {
         let (now, id) = (clock::now(), GrantId(clock::event_id().0));
         let sub = id.to_string();
         let identity = Identity {
@@ -189,7 +177,7 @@ impl Rig {
             redirect_uri: "http://127.0.0.1/callback".parse().expect("a redirect URI"),
             scope: scope.parse().expect("a scope"),
             resource: self.shared.urls.resource(ProxyId(1)),
-            requested_at,
+            requested_at: now,
         };
         self.command(
             id,

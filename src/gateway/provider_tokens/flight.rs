@@ -10,7 +10,7 @@ use domain::entry::Actor;
 use domain::grant::{Command, Grant, LoginSucceeded, RevocationReason};
 use domain::id::{GrantId, SubjectId};
 
-use super::{HELD, Held, SETTLED, TRY_AGAIN, Trouble, Unstored, bearer};
+use super::{HELD, Held, TRY_AGAIN, Trouble, Unstored, bearer};
 use crate::app::{Context, ExecuteError, Unavailable};
 use crate::causes::chain;
 use crate::clock;
@@ -102,8 +102,8 @@ impl Flight {
         Ok(Some(stored).filter(|stored| own == Some(stored.subject)))
     }
 
-    /// What is handed out after the upstream refused a token.
-    pub(super) async fn judged(&self, token: &HeaderValue) -> Result<Held, Trouble> {
+    /// What is handed out after the upstream refused a token, for the first time or on and on.
+    pub(super) async fn judged(&self, token: &HeaderValue, goes_on: bool) -> Result<Held, Trouble> {
         let now = self.context.now;
         if self.unstored.grants().contains(&self.grant) {
             return Err(Trouble::Unavailable);
@@ -116,11 +116,8 @@ impl Flight {
             if let Some(claimed) = self.claim(&stored, true).await? {
                 return self.renewed(claimed).await;
             }
-        } else if !is_newer {
-            let authorization = self.authorization().await?;
-            if authorization.request.requested_at + SETTLED < now {
-                return Err(self.gone().await);
-            }
+        } else if !is_newer && goes_on {
+            return Err(self.gone().await);
         }
         Ok(Held::good(stored.tokens, now + TRY_AGAIN))
     }
