@@ -51,12 +51,14 @@ const REDIRECT_URI_CHARS_MAX: usize = 200;
 #[must_use]
 pub fn told_redirect_uri(uri: &str) -> String {
     let uri = uri.split(['?', '#']).next().unwrap_or_default();
-    let (scheme, rest) = uri.split_once("://").unwrap_or(("", uri));
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    let separator = if scheme.is_empty() { "" } else { "://" };
-    [scheme, separator, host, path]
-        .concat()
+    let mut parts: Vec<&str> = uri.split('/').collect();
+    // The first that is not a scheme is the authority, however many slashes are before it.
+    let mut named = parts.iter_mut();
+    if let Some(authority) = named.find(|part| !part.is_empty() && !part.ends_with(':')) {
+        *authority = authority.rsplit('@').next().unwrap_or_default();
+    }
+    parts
+        .join("/")
         .chars()
         .map(|c| if c.is_ascii_graphic() { c } else { '?' })
         .take(REDIRECT_URI_CHARS_MAX)

@@ -57,6 +57,8 @@ fn of_a_refused_redirect_uri_only_what_helps_is_kept() {
         ("https://a:b@app.example/@c", "https://app.example/@c"),
         ("https://a/@evil.example", "https://a/@evil.example"),
         ("a:b@app.example", "app.example"),
+        ("//a:b@app.example/cb", "//app.example/cb"),
+        ("https:/a:b@app.example", "https:/app.example"),
         ("cursor:cb", "cursor:cb"),
         ("https://é\n\u{202e}/", "https://???/"),
         ("", ""),

@@ -85,7 +85,6 @@ pub fn routes(shared: Shared) -> Router {
     documents
         .route("/authorize", get(guessed::authorize))
         .layer(DefaultBodyLimit::max(OAUTH_BODY_BYTES_MAX))
-        .layer(middleware::from_fn(request::in_time))
         .with_state(shared.clone())
         .merge(protected)
         .fallback(endpoint::not_found)

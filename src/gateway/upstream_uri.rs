@@ -56,7 +56,7 @@ fn without_fixed<'a>(query: &'a str, upstream: &Url) -> Cow<'a, str> {
 }
 
 /// What a client is told for a `Location` of the upstream's answer to the request for `asked`: below
-/// the upstream's URL, the same thing below our `resource`; at another origin, what it is.
+/// the upstream's URL, the same thing below our `resource`; at another host, what it is.
 ///
 /// # Errors
 /// It is the upstream's and not below its URL, or cannot be said below ours, or is no URL. The address of
@@ -71,8 +71,11 @@ pub(super) fn location_for_client(
     let asked_url = Url::parse(&asked.to_string()).map_err(|_| elsewhere())?;
     let location = location.to_str().map_err(|_| elsewhere())?;
     let mut location = asked_url.join(location).map_err(|_| elsewhere())?;
-    if location.origin() != upstream.origin() {
+    if location.host() != upstream.host() {
         return HeaderValue::try_from(String::from(location)).map_err(|_| elsewhere());
+    }
+    if location.origin() != upstream.origin() {
+        return Err(elsewhere());
     }
     location.set_fragment(None);
     let below = location
@@ -180,7 +183,7 @@ mod tests {
                 Some("https://gw/proxy/2/mcp/x"),
             ),
             ("//else.example/x", Some("http://else.example/x")),
-            ("https://up:1/mcp", Some("https://up:1/mcp")),
+            ("https://up:1/mcp", None),
             ("/proxy/3/mcp", None),
             ("/mcpx", None),
             ("../../..", None),

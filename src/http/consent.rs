@@ -3,7 +3,6 @@
 //! A form counts only if it comes from the browser that was shown the page: its cookie must match
 //! the sealed transaction, and the browser must not say that another site sent it.
 
-use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -14,7 +13,7 @@ use super::authorize::{
     CONSENT_PURPOSE, Outcome, Transaction, redirect, registered, to_provider, unavailable,
 };
 use super::cookies::{STEP_S, Step};
-use super::form::Form;
+use super::form::{Form, Posted};
 use super::pages::ErrorPage;
 use super::request::Caller;
 use super::{Shared, callback, restart};
@@ -31,8 +30,7 @@ pub async fn decide(
     State(shared): State<Shared>,
     Path(proxy): Path<String>,
     Caller(context): Caller,
-    headers: HeaderMap,
-    body: Bytes,
+    Posted { headers, body }: Posted,
 ) -> Response {
     let terms = match shared.proxy(&proxy).await {
         Ok(terms) => terms,

@@ -63,6 +63,9 @@ pub enum Code {
     /// RFC 6749 §5.2, of a body that is not read to its end; 413.
     #[serde(rename = "invalid_request")]
     TooLarge,
+    /// The same, of a body that did not come in time; 408.
+    #[serde(rename = "invalid_request")]
+    Late,
     /// No such proxy here; 404.
     ProxyNotFound,
     /// Too many requests; 429.
@@ -111,6 +114,7 @@ impl Code {
                 StatusCode::UNAUTHORIZED
             }
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Late => StatusCode::REQUEST_TIMEOUT,
             Self::ProxyNotFound => StatusCode::NOT_FOUND,
             Self::SlowDown => StatusCode::TOO_MANY_REQUESTS,
             Self::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -163,6 +167,7 @@ impl IntoResponse for OAuthError {
             | Code::InvalidClientMetadata
             | Code::UnapprovedSoftwareStatement
             | Code::TooLarge
+            | Code::Late
             | Code::ProxyNotFound => {}
         }
         response

@@ -86,7 +86,6 @@ pub fn routes(shared: Shared) -> Router {
     for_scripts
         .merge(for_people)
         .merge(admin::routes(shared.clone()))
-        .layer(middleware::from_fn(request::in_time))
         .layer(middleware::from_fn_with_state(
             shared.clone(),
             request::identify,

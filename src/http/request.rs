@@ -1,25 +1,19 @@
 //! What every handler knows about its request: when, which, from where, by what.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Request, State};
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use domain::entry::Actor;
-use http_body::Body as _;
-use http_body_util::BodyExt;
 use ipnet::IpNet;
-use tower_http::timeout::{DeadlineBody, TimeoutError};
 use uuid::Uuid;
 
 use super::Shared;
-use super::error::OAuthError;
 use crate::app::Context;
 use crate::clock;
 
@@ -87,29 +81,30 @@ pub async fn identify(State(shared): State<Shared>, mut request: Request, next: 
 /// A body that is not there to its end by then is not worth a connection.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// Answers 408 where the body of a request does not come in time (RFC 9110 §15.5.9): around
-/// everything that reads bodies to their end.
-pub async fn in_time(request: Request, next: Next) -> Response {
-    let is_late = Arc::new(AtomicBool::new(false));
-    let late = is_late.clone();
-    let request = request.map(|body| {
-        if body.is_end_stream() {
-            return body;
+/// Why there is no body.
+pub enum BodyFailure {
+    /// 413.
+    TooLarge,
+    /// 408 (RFC 9110 §15.5.9).
+    Late,
+    /// It ended before its end.
+    Incomplete,
+}
+
+/// Reads a body to its end, within its bounds of size and time.
+///
+/// # Errors
+/// See [`BodyFailure`].
+pub async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, BodyFailure> {
+    let read = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, state));
+    match read.await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(BodyFailure::TooLarge)
         }
-        let body = DeadlineBody::new(BODY_TIME, body);
-        Body::new(body.map_err(move |error| {
-            if error.is::<TimeoutError>() {
-                late.store(true, Ordering::Release);
-            }
-            error
-        }))
-    });
-    let response = next.run(request).await;
-    if !is_late.load(Ordering::Acquire) {
-        return response;
+        Ok(Err(_)) => Err(BodyFailure::Incomplete),
+        Err(_) => Err(BodyFailure::Late),
     }
-    let error = OAuthError::invalid_request("body_late", "the request body did not come in time");
-    (StatusCode::REQUEST_TIMEOUT, error).into_response()
 }
 
 fn request_id_value(id: Uuid) -> HeaderValue {

@@ -24,6 +24,8 @@ const EXPIRE_AT_ONCE: usize = 500;
 const SWEPT_AT_ONCE: u32 = 500;
 /// Whoever is logging in has stored the tokens before the grant is there.
 const UNTOUCHED: TimeDelta = TimeDelta::hours(1);
+/// Tokens that are forgotten do not come back, should the clock go back.
+const ENDED_SINCE: TimeDelta = TimeDelta::days(1);
 /// After a look at all removals, those of this time are looked at again: somebody may have logged in meanwhile.
 const LOOK_BACK: TimeDelta = TimeDelta::days(1);
 
@@ -54,6 +56,7 @@ pub async fn run(shared: Shared) {
 async fn look_after(shared: &Shared) {
     let now = clock::now();
     shared.rates.prune();
+    shared.callbacks.prune();
     shared.app.revocations.prune(now);
     if let Err(error) = shared.app.vault.prepare(now).await {
         tracing::warn!(%error, "keys could not be prepared");
@@ -158,9 +161,11 @@ async fn finish_removals(
             // People are not removed.
             Of::Subject(_) => continue,
         };
-        // What stands in the way of one does not in that of the others.
-        let revoked = shared.revoke_all(of, &reason, &Context::system(now)).await;
-        finished = finished.and(revoked);
+        match shared.revoke_all(of, &reason, &Context::system(now)).await {
+            // A grant that stands in the way of one does not in that of the others.
+            Err(error @ Unavailable::Entry { .. }) => finished = Err(error),
+            revoked => revoked?,
+        }
     }
     finished
 }
@@ -178,13 +183,19 @@ async fn sweep_upstream_tokens(
     let is_end = grants.len() < SWEPT_AT_ONCE as usize;
     let last = grants.last().copied().filter(|_| !is_end);
     let reader = shared.reader.clone();
+    let past = now - ENDED_SINCE;
     let ended = tokio::task::spawn_blocking(move || {
-        grants.retain(|id| !matches!(reader.grant(*id, now), Ok(Some(grant)) if grant.live));
+        grants.retain(|id| !matches!(reader.grant(*id, past), Ok(Some(grant)) if grant.live));
         grants
     });
-    for grant in ended.await.map_err(|_| Unavailable::BrokenOff)? {
-        if !shared.app.fresh::<Grant>(grant).await?.is_live(now) {
-            shared.forget_upstream_tokens(grant).await;
+    for id in ended.await.map_err(|_| Unavailable::BrokenOff)? {
+        match shared.app.fresh::<Grant>(id).await {
+            Ok(grant) if grant.live_until().is_some_and(|end| past < end) => {}
+            Ok(_) => shared.forget_upstream_tokens(id).await,
+            Err(error @ Unavailable::Entry { .. }) => {
+                tracing::warn!(grant = %id, %error, "a grant cannot be read");
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(last.unwrap_or(GrantId(Uuid::nil())))
@@ -330,11 +341,8 @@ mod tests {
         let live = authorize(&shared, client, later).await;
         let none = GrantId(Uuid::nil());
         let kept = async |grant| shared.app.vault.upstream(grant).await.unwrap().is_some();
-        for (at, ended) in [
-            (now, false),
-            (later, false),
-            (now + TimeDelta::days(1), true),
-        ] {
+        let ended = now + TimeDelta::minutes(2) + ENDED_SINCE;
+        for (at, ended) in [(now, false), (later, false), (ended, true)] {
             let swept = sweep_upstream_tokens(&shared, none, at).await.unwrap();
             assert_eq!(swept, none, "they were all that there are");
             assert_eq!((kept(ends).await, kept(live).await), (!ended, true));

@@ -120,9 +120,10 @@ pub async fn issue(
 
 /// What the proxy neither gives nor asks for would be good for nothing.
 fn expect_known(scopes: &Scope, proxy: &Settings, provider: &Provider) -> Result<(), Problem> {
-    let none = Scope::default();
-    let of_provider = provider.configured().map(|known| &known.settings.scopes);
-    let known = proxy.scopes(of_provider.unwrap_or(&none));
+    let of_provider = provider.configured();
+    let of_provider = of_provider.map(|known| known.settings.scopes_or_default());
+    let of_provider = of_provider.unwrap_or_default();
+    let known = proxy.scopes(&of_provider);
     let is_known = |token: &str| {
         let mut all = known.tokens().chain(proxy.required_scopes.tokens());
         all.any(|known| known == token)

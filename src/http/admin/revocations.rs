@@ -114,7 +114,8 @@ async fn grants(
             if state.authorization().is_none() {
                 return Err(domain::grant::Rule::UnknownGrant.into());
             }
-            let is_live = state.is_live(operator.context.now);
+            let end = state.live_until();
+            let is_live = end.is_some_and(|end| operator.context.now < end);
             Ok(is_live.then_some(id).into_iter().collect())
         }
         Seed::Of(of) => {

@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::header;
 use axum::response::Response;
@@ -26,11 +26,33 @@ const KEPT: Duration = Duration::from_secs(10);
 const KEPT_MAX: usize = 1024;
 
 /// Where browsers were sent that have just come back from a provider, by what they brought.
-pub struct Callbacks(Cache<[u8; 32], Arc<Mutex<Option<Secret>>>>);
+pub struct Callbacks(Cache<[u8; 32], Arc<Mutex<Option<Sent>>>>);
+
+struct Sent {
+    location: Secret,
+    at: Instant,
+}
+
+impl Sent {
+    fn is_recent(&self) -> bool {
+        self.at.elapsed() < KEPT
+    }
+}
 
 impl Default for Callbacks {
     fn default() -> Self {
         Self(Cache::new(KEPT_MAX))
+    }
+}
+
+impl Callbacks {
+    /// Forgets what nobody is sent to any more.
+    pub fn prune(&self) {
+        self.0.retain(|_, sent| {
+            // One that is being answered is in other hands, too.
+            Arc::strong_count(sent) > 1
+                || (sent.try_lock()).is_ok_and(|sent| sent.as_ref().is_some_and(Sent::is_recent))
+        });
     }
 }
 
@@ -50,8 +72,8 @@ pub(super) async fn once(
         let callbacks = &answering.callbacks;
         let Ok(place) =
             (callbacks.0).get_or_insert_with(&brought, || Ok::<_, Infallible>(Arc::default()));
-        let mut sent_to = place.lock().await;
-        if let Some(location) = &*sent_to
+        let mut sent = place.lock().await;
+        if let Some(Sent { location, .. }) = sent.as_ref().filter(|sent| sent.is_recent())
             && is_unused(&answering, grant_id).await
         {
             return see_other(location.expose());
@@ -59,8 +81,10 @@ pub(super) async fn once(
         let response = answer.await;
         let location = response.headers().get(header::LOCATION);
         if let Some(location) = location.and_then(|location| location.to_str().ok()) {
-            *sent_to = Some(Secret::new(location));
-            forget_soon(&answering, brought);
+            *sent = Some(Sent {
+                location: Secret::new(location),
+                at: Instant::now(),
+            });
         }
         response
     };
@@ -70,18 +94,9 @@ pub(super) async fn once(
 /// Whether the client has not redeemed what it was sent: bringing it the same code again would end
 /// the grant.
 async fn is_unused(shared: &Shared, grant_id: GrantId) -> bool {
-    match shared.app.state::<Grant>(grant_id).await.as_deref() {
+    match shared.app.current::<Grant>(grant_id).await.as_deref() {
         Ok(Grant::Live(live)) => matches!(live.tokens, Tokens::Code(_)),
         Ok(Grant::Refused) => true,
         Ok(Grant::Absent | Grant::Revoked(_)) | Err(_) => false,
     }
-}
-
-fn forget_soon(shared: &Shared, brought: [u8; 32]) {
-    let forgetting = shared.clone();
-    shared.tasks.spawn(async move {
-        let kept = tokio::time::sleep(KEPT);
-        let _ = forgetting.stopping.run_until_cancelled(kept).await;
-        forgetting.callbacks.0.remove(&brought);
-    });
 }
