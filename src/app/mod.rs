@@ -15,6 +15,7 @@ mod follower;
 mod load;
 mod refusals;
 mod revocations;
+mod signing_keys;
 mod stamp;
 mod streams;
 
@@ -23,7 +24,6 @@ use std::time::Duration;
 
 use domain::entry::Entry;
 use domain::event::{Correlation, Event};
-use domain::key::{self, Algorithm};
 use domain::{Fact, Timestamp};
 
 use crate::log::{Append, AppendError, Log, Premise, ReadError};
@@ -121,57 +121,6 @@ impl App {
             progress: Progress::default(),
             streams: Streams::default(),
         }
-    }
-
-    /// Makes sure that every proxy's access tokens can be signed; a new key is an event.
-    ///
-    /// # Errors
-    /// A store failed.
-    pub async fn ensure_signing_keys(&self, context: &Context) -> Result<(), Unavailable> {
-        let mut algorithms = vec![Algorithm::default()];
-        for (_, proxy) in self.directory.proxies() {
-            if !algorithms.contains(&proxy.settings.token_alg) {
-                algorithms.push(proxy.settings.token_alg);
-            }
-        }
-        for alg in algorithms {
-            self.vault.ensure_signing_key(alg, context.now).await?;
-        }
-        self.record_signing_keys(context).await
-    }
-
-    /// Records what is not on record of the signing keys: the vault has a key first, and what follows may break off. One stream a
-    /// key, so that one of several nodes records it.
-    ///
-    /// # Errors
-    /// A store failed; what is missing then is recorded when this is called again.
-    pub async fn record_signing_keys(&self, context: &Context) -> Result<(), Unavailable> {
-        let keys = self.vault.signing_keys();
-        let mut missing = Vec::new();
-        for info in keys.infos() {
-            let (stream, kid) = (format!("signing-key-{}", info.kid), &info.kid);
-            let known = self.log.read_stream_after(&stream, 0, 2).await?.len();
-            let created = key::Event::Created(key::Created {
-                kid: kid.clone(),
-                alg: info.alg,
-            });
-            let retired = info
-                .retires_at
-                .map(|_| key::Event::Retired(key::Retired { kid: kid.clone() }));
-            let events = (0..).zip(std::iter::once(created).chain(retired));
-            missing.extend(events.skip(known).map(|event| (event, stream.clone())));
-        }
-        // Successors are created before their predecessors retire.
-        missing.sort_by_key(|((version, _), _)| *version);
-        for ((version, event), stream) in missing {
-            let event = event.into();
-            let recorded = self.record_in(stream, version, event, Correlation::default(), context);
-            match recorded.await {
-                Ok(()) | Err(Unavailable::Append(AppendError::Conflict { .. })) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     /// The state of an aggregate as this node knows it: perhaps from its cache, so a reason to

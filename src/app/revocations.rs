@@ -39,8 +39,8 @@ impl Kept {
         Self { end, since }
     }
 
-    fn is_needed(&self, now: Timestamp) -> bool {
-        self.end > now || self.since.elapsed() < KEPT_AT_LEAST
+    fn is_needed(&self, now: Timestamp, instant: Instant) -> bool {
+        self.end > now || instant.duration_since(self.since) < KEPT_AT_LEAST
     }
 }
 
@@ -57,11 +57,11 @@ impl Revocations {
 
     /// Forgets grants and clients whose access tokens have all ended; their age refuses them now.
     pub fn prune(&self, now: Timestamp) {
-        let mut known = self.write();
+        let (mut known, instant) = (self.write(), Instant::now());
         known
             .grants
-            .retain(|_, kept| kept.is_needed(now - ADMITTED_AFTER));
-        known.clients.retain(|_, kept| kept.is_needed(now));
+            .retain(|_, kept| kept.is_needed(now - ADMITTED_AFTER, instant));
+        known.clients.retain(|_, kept| kept.is_needed(now, instant));
     }
 
     /// Takes over what the read models know.
@@ -70,7 +70,8 @@ impl Revocations {
         reader: &projections::Reader,
         now: Timestamp,
     ) -> Result<(), projections::ReadModelError> {
-        let grants = reader.revocations(now - ADMITTED_AFTER)?;
+        // As far back as is kept: the clock may be ahead at this start.
+        let grants = reader.revocations(now - TimeDelta::hours(25))?;
         let clients = reader.removed_clients(now - TOKENS_END_WITHIN)?;
         let mut known = self.write();
         let grants = grants

@@ -72,10 +72,16 @@ pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
     }
     // The log last: with it the store is there.
     let files = [vault::FILE_NAME, LOG_FILE];
-    let stopped = stopped_between_the_files(folder);
+    if stopped_between_the_files(folder) {
+        fs::rename(
+            folder.join(vault::FILE_NAME),
+            partial(folder, vault::FILE_NAME),
+        )
+        .map_err(|error| unavailable(&error))?;
+    }
     for file in files {
         let (copied, target) = (from.join(file), folder.join(file));
-        if target.exists() && !stopped {
+        if target.exists() {
             return Err(Failure::Error(format!(
                 "{} exists already: nothing was overwritten",
                 target.display()
@@ -103,12 +109,9 @@ pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
     }
     for file in files {
         fs::rename(partial(folder, file), folder.join(file))
+            .and_then(|()| synced(folder))
             .map_err(|error| unavailable(&error))?;
     }
-    #[cfg(unix)]
-    fs::File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| unavailable(&error))?;
     let entries = copy.head();
     Ok(Report {
         sentence: format!(
@@ -123,6 +126,13 @@ pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
 fn stopped_between_the_files(folder: &Path) -> bool {
     let log_waits = partial(folder, LOG_FILE).exists() && !folder.join(LOG_FILE).exists();
     log_waits && !partial(folder, vault::FILE_NAME).exists()
+}
+
+/// Makes the names of a folder's files durable.
+fn synced(folder: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    fs::File::open(folder)?.sync_all()?;
+    Ok(())
 }
 
 /// What a copy is called until it is whole.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::exit::Failure;
+use super::output::note;
 use super::stores::{self, Stores};
 use crate::causes::chain;
 use crate::clock;
@@ -64,8 +65,17 @@ impl Store {
     /// Without a read model the log is folded into a temporary file first.
     fn over(stores: Stores, read_model: Option<&Path>) -> Result<Self, Failure> {
         if let Some(path) = read_model {
+            let reader = reader(path)?;
+            let position = reader.position().map_err(unreadable)?;
+            let behind = stores.log.head().saturating_sub(position);
+            if behind > 0 && reader.as_of().map_err(unreadable)?.is_none() {
+                note(&format!(
+                    "incomplete: {} lacks the last {behind} entries of the log; `grantlog replay` makes a whole one",
+                    path.display()
+                ));
+            }
             return Ok(Self {
-                reader: reader(path)?,
+                reader,
                 stores: Some(stores),
                 _folded: None,
             });
@@ -107,8 +117,9 @@ impl Store {
             ["grants", id, "timeline"] => {
                 let (stores, grant_id) = (self.stores()?, grant_id(id)?);
                 let grant = self.reader.grant(grant_id, now).map_err(unreadable)?;
-                // What happened after the read model's own end contradicts how the grant stood then.
-                let end = Some(self.reader.position().map_err(unreadable)?);
+                // What happened after the instant that is shown contradicts how the grant stood then.
+                let position = self.reader.position().map_err(unreadable)?;
+                let end = as_of.map(|_| position);
                 let (log, vault) = (&stores.log, &stores.vault);
                 let story = investigation::timeline(log, vault, grant_id, grant.as_ref(), end);
                 document(&story?.ok_or_else(|| no_such("grant", id))?)

@@ -276,11 +276,15 @@ pub fn verify(config: &Config) -> Result<Verified, Failure> {
     })
 }
 
-/// The name of each provider that the store has, by number, from 1 on; none where one was removed. Empty where the store
+/// The name of each provider that the store has, by number, from 1 on; none where one was removed. `None` where the store
 /// cannot be read, which [`look_at`] tells.
-pub fn provider_names(config: &Config) -> Vec<Option<String>> {
-    let Ok((log, _)) = server::open_read_only(config) else {
-        return Vec::new();
+pub fn provider_names(config: &Config) -> Option<Vec<Option<String>>> {
+    let log = match server::open_read_only(config) {
+        Ok((log, _)) => log,
+        Err(StartError::Log(
+            OpenError::Missing(_) | OpenError::Schema(Unfit::Behind { applied: 0, .. }),
+        )) => return Some(Vec::new()),
+        Err(_) => return None,
     };
     // Numbers are given out without gaps.
     let streams = (1_u32..).map_while(|number| {
@@ -296,7 +300,7 @@ pub fn provider_names(config: &Config) -> Vec<Option<String>> {
             _ => None,
         }
     };
-    streams.map(name).collect()
+    Some(streams.map(name).collect())
 }
 
 /// Opens the stores read-only and tells how they are: what was found, or what is wrong and the

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 use support::Server;
 
-use crate::rig::{Rig, problem, send};
+use crate::rig::{Rig, idle_provider, problem, send};
 
 const STATUS: &str = "/api/v1/status";
 
@@ -116,6 +116,23 @@ async fn the_last_admin_stays() {
     let token = ada["token"].as_str().unwrap();
     let answer = send(&server, token, Method::DELETE, &path, None).await;
     problem(answer, 409, "last_admin");
+}
+
+/// A provider that says nothing of scopes has those of its kind, for scripts as for people.
+#[tokio::test]
+async fn an_api_key_may_have_the_scopes_that_its_proxy_offers() {
+    let server = Server::start().await;
+    let mut provider = idle_provider("idp");
+    provider["scopes"] = json!("");
+    server
+        .post("/api/v1/providers", &provider)
+        .await
+        .expect(201);
+    let proxy = json!({"name": "docs", "upstream_url": "http://127.0.0.1:9/mcp",
+        "config": {"oauth_proxy_enabled": true, "oauth_proxy_provider_id": 1}});
+    server.post("/api/v1/proxies", &proxy).await.expect(201);
+    let key = json!({"name": "script", "proxy_id": 1, "scopes": "openid email"});
+    server.post("/api/v1/api-keys", &key).await.expect(201);
 }
 
 #[tokio::test]

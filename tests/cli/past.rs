@@ -124,3 +124,22 @@ async fn what_was_live_then_is_told_as_live() {
     let check = past.run(&["replay", "--check", "--data", "data"]).end();
     assert!(check.prints().contains("0 differences"));
 }
+
+/// A read model that stood still shows no instant: what it lacks is told, and a story is the log's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_model_that_lags_behind_hides_nothing_of_a_story() {
+    let mut rig = Rig::start().await;
+    let grant = grant(&rig).await;
+    rig.server.stop().await;
+    let data = rig.server.folder().join("data");
+    std::fs::copy(data.join("read.db"), data.join("then.db")).expect("copied");
+    rig.server.start_again().await;
+    revoke(&rig.server, &grant).await;
+    rig.server.stop().await;
+    std::fs::copy(data.join("then.db"), data.join("read.db")).expect("copied");
+    let story = ["grant", "story", &grant, "--data", "data"];
+    let told = Run::new(&story).inside(rig.server.folder()).end();
+    assert!(told.stdout.contains("grant.revoked"), "{told:?}");
+    let lacks = "incomplete: data/read.db lacks the last 1 entries of the log";
+    assert!(told.stderr.contains(lacks), "{told:?}");
+}

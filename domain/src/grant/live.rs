@@ -87,6 +87,19 @@ impl Live {
         self.redeemed()?.refresh.as_ref()
     }
 
+    pub(super) fn until(&self) -> Timestamp {
+        let tokens = match &self.tokens {
+            Tokens::None => None,
+            Tokens::Code(code) => Some(code.expires_at),
+            Tokens::Redeemed(redeemed) => {
+                let refresh = redeemed.refresh.as_ref().map(|leaf| leaf.expires_at);
+                self.access_tokens_expire_at.max(refresh)
+            }
+        };
+        let end = self.authorization.expires_at;
+        tokens.map_or(end, |tokens| tokens.min(end))
+    }
+
     /// The token family, once the code was redeemed.
     pub(super) fn redeemed(&self) -> Option<&Redeemed> {
         match &self.tokens {

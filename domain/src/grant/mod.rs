@@ -162,6 +162,16 @@ impl Grant {
         }
     }
 
+    /// Until when something can be done with it, if nothing else happens: the code redeemed, an access
+    /// token used, or a refresh token exchanged. `None` where nothing can any more, or never could.
+    #[must_use]
+    pub fn live_until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Live(live) => Some(live.until()),
+            Self::Absent | Self::Refused | Self::Revoked(_) => None,
+        }
+    }
+
     /// The newest refresh token's generation and end, while one can be used.
     #[must_use]
     pub fn leaf(&self) -> Option<&Leaf> {

@@ -96,6 +96,19 @@ fn the_last_end_of_any_access_token_is_recorded() {
 }
 
 #[test]
+fn what_can_be_done_with_a_grant_has_an_end() {
+    let ends = |history: &[_]| after::<Grant>(history).live_until();
+    let story = up_to(2);
+    let code = story[..2].to_vec();
+    assert_eq!(ends(&[]), None);
+    assert_eq!(ends(&code), Some(at(61)), "the code's");
+    let leaf = after::<Grant>(&story).leaf().map(|leaf| leaf.expires_at);
+    assert_eq!(ends(&story), leaf);
+    assert!(leaf > ends(&code));
+    assert_eq!(ends(&[story, vec![by_client()]].concat()), None);
+}
+
+#[test]
 fn nothing_lives_after_it() {
     let history = [up_to(2), vec![by_client()]].concat();
     let state = after::<Grant>(&history);

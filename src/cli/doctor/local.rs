@@ -28,7 +28,9 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
             "declare them, or add them with `grantlog provider add` and `grantlog proxy add`",
         ));
     }
-    checks.extend(unknown_providers(config, stores::provider_names(config)));
+    if let Some(known) = stores::provider_names(config) {
+        checks.extend(unknown_providers(config, known));
+    }
     checks
 }
 
