@@ -61,18 +61,28 @@ pub fn resolve(
 /// # Errors
 /// The requested resource was not authorized.
 pub fn narrowed(
-    requested: Option<&Resource>,
+    requested: Option<&RequestedResource>,
     authorized: &Resource,
-    own: &OwnResources,
 ) -> Result<Option<Resource>, InvalidTarget> {
-    let Some(requested) = requested.filter(|requested| !requested.is_same_as(authorized)) else {
+    let Some(RequestedResource { resource, own }) =
+        requested.filter(|requested| !requested.resource.is_same_as(authorized))
+    else {
         return Ok(None);
     };
-    let found = own.others.iter().find(|own| own.is_same_as(requested));
+    let found = own.others.iter().find(|own| own.is_same_as(resource));
     match found {
         Some(found) if *authorized == own.canonical => Ok(Some(found.clone())),
         Some(_) | None => Err(InvalidTarget::Unknown),
     }
+}
+
+/// What a token request names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestedResource {
+    /// `resource`, as sent.
+    pub resource: Resource,
+    /// What it may name.
+    pub own: OwnResources,
 }
 
 /// The names of one proxy's resource.

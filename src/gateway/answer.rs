@@ -28,6 +28,8 @@ use crate::clock;
 /// How often an open answer is judged. Being woken for each revocation would cost more where many
 /// grants are revoked while many answers are open.
 const JUDGED_EVERY: Duration = Duration::from_millis(250);
+/// After so many frames without a pause, too.
+const JUDGED_AFTER: u32 = 64;
 /// What a call has left when the service stops: a second less than the service waits for it, so
 /// that its client sees the answer break off and does not wait on.
 const LAST_WORDS: Duration = Duration::from_secs(9);
@@ -45,6 +47,8 @@ enum End {
 struct Bounded {
     body: Body,
     end: Pin<Box<dyn Future<Output = End> + Send>>,
+    /// Frames that were passed on since `end` was asked.
+    unjudged: u32,
 }
 
 /// Bounds an answer to a request of `admitted` at `proxy`, made by `method`.
@@ -75,7 +79,14 @@ pub(super) fn bounded(
         }
     };
     let end = Box::pin(end);
-    response.map(|body| Body::new(Bounded { body, end }))
+    response.map(|body| {
+        let unjudged = 0;
+        Body::new(Bounded {
+            body,
+            end,
+            unjudged,
+        })
+    })
 }
 
 async fn until_stopped(gateway: &Gateway, is_listening: bool) {
@@ -126,6 +137,14 @@ impl http_body::Body for Bounded {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        // Most answers are there at once. One that never pauses is judged all the same.
+        self.unjudged += 1;
+        if self.unjudged < JUDGED_AFTER
+            && let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context)
+        {
+            return Poll::Ready(frame);
+        }
+        self.unjudged = 0;
         match self.end.as_mut().poll(context) {
             Poll::Pending => Pin::new(&mut self.body).poll_frame(context),
             Poll::Ready(End::InOrder) => Poll::Ready(None),

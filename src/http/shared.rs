@@ -206,11 +206,11 @@ impl Parts {
     /// The same as text, canonical first.
     #[must_use]
     pub fn audiences(&self, proxy: ProxyId) -> Vec<String> {
-        let own = self.own_resources(proxy);
-        std::iter::once(&own.canonical)
-            .chain(&own.others)
-            .map(|resource| resource.as_str().to_owned())
-            .collect()
+        let mut audiences = vec![self.urls.mcp(proxy)];
+        if self.default_proxy() == Some(proxy) {
+            audiences.push(self.urls.default_mcp());
+        }
+        audiences
     }
 
     /// Our client secret at a provider; empty if it gave us none.

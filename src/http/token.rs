@@ -13,7 +13,7 @@ use domain::client::metadata::GrantType;
 use domain::entry::Actor;
 use domain::grant::{self, Command, Event, Grant, RefreshSalt, Rule};
 use domain::id::{EventId, GrantId};
-use domain::resource::Resource;
+use domain::resource::{RequestedResource, Resource};
 use domain::scope::Scope;
 use domain::{Timestamp, grant::LoginSucceeded};
 
@@ -105,8 +105,7 @@ async fn redeem(
         code: code.hash,
         redirect_uri: form.get("redirect_uri").map(str::to_owned),
         code_verifier: form.get("code_verifier").map(str::to_owned),
-        resource: resource(form)?,
-        own_resources: shared.own_resources(terms.id),
+        resource: resource(shared, terms, form)?,
         refresh_salt: may_refresh.then(|| RefreshSalt(clock::random())),
         policy: terms.proxy.settings.token_policy(),
     });
@@ -134,8 +133,7 @@ async fn refresh(
         proxy_id: terms.id,
         generation: token.n,
         scope,
-        resource: resource(form)?,
-        own_resources: shared.own_resources(terms.id),
+        resource: resource(shared, terms, form)?,
         policy: terms.proxy.settings.token_policy(),
     });
     issue(shared, token.grant_id, command, context).await
@@ -268,7 +266,11 @@ fn body(
 }
 
 /// `resource` (RFC 8707 §2.2): one of those that were authorized, if named at all.
-fn resource(form: &Form) -> Result<Option<Resource>, OAuthError> {
+fn resource(
+    shared: &Shared,
+    terms: &ProxyTerms,
+    form: &Form,
+) -> Result<Option<RequestedResource>, OAuthError> {
     let mut named = form.all("resource");
     let first = named.next();
     if named.next().is_some() {
@@ -278,13 +280,17 @@ fn resource(form: &Form) -> Result<Option<Resource>, OAuthError> {
             "expected one resource",
         ));
     }
-    first.map(str::parse).transpose().map_err(|_| {
+    let resource = first.map(str::parse).transpose().map_err(|_| {
         OAuthError::new(
             Code::InvalidTarget,
             "malformed_resource",
             "malformed resource",
         )
-    })
+    })?;
+    Ok(resource.map(|resource| {
+        let own = shared.own_resources(terms.id);
+        RequestedResource { resource, own }
+    }))
 }
 
 fn malformed(what: &'static str) -> OAuthError {

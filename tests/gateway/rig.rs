@@ -202,7 +202,6 @@ impl Rig {
                     redirect_uri: Some("http://127.0.0.1/callback".to_owned()),
                     code_verifier: Some(VERIFIER.to_owned()),
                     resource: None,
-                    own_resources: self.shared.own_resources(ProxyId(1)),
                     refresh_salt: Some(RefreshSalt([7; 16])),
                     policy: TokenPolicy {
                         access_token: TimeDelta::hours(1),

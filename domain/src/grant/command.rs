@@ -9,7 +9,7 @@ use super::event::{
 use crate::Timestamp;
 use crate::id::{ClientId, EventId, ProxyId, SubjectId};
 use crate::pkce::CodeChallenge;
-use crate::resource::{OwnResources, Resource};
+use crate::resource::RequestedResource;
 use crate::scope::Scope;
 use crate::secret::SecretHash;
 
@@ -145,9 +145,7 @@ pub struct RedeemCode {
     /// `code_verifier`, if sent.
     pub code_verifier: Option<String>,
     /// `resource`, if sent.
-    pub resource: Option<Resource>,
-    /// What it may name.
-    pub own_resources: OwnResources,
+    pub resource: Option<RequestedResource>,
     /// The salt for a refresh token; absent if the client may not refresh.
     pub refresh_salt: Option<RefreshSalt>,
     /// How long tokens live.
@@ -166,9 +164,7 @@ pub struct RotateRefreshToken {
     /// `scope`, if sent: this access token gets no more.
     pub scope: Option<Scope>,
     /// `resource`, if sent.
-    pub resource: Option<Resource>,
-    /// What it may name.
-    pub own_resources: OwnResources,
+    pub resource: Option<RequestedResource>,
     /// How long tokens live.
     pub policy: TokenPolicy,
 }

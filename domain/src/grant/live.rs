@@ -9,7 +9,7 @@ use super::event::{
 };
 use crate::Timestamp;
 use crate::id::EventId;
-use crate::resource::{OwnResources, Resource, narrowed};
+use crate::resource::{RequestedResource, Resource, narrowed};
 
 /// A grant that has not been revoked (it may still be past its end).
 #[derive(Clone, Debug, PartialEq)]
@@ -111,10 +111,9 @@ impl Live {
     /// The resource of an access token, where it is another one than was authorized.
     pub(super) fn narrowed(
         &self,
-        requested: Option<&Resource>,
-        own: &OwnResources,
+        requested: Option<&RequestedResource>,
     ) -> Result<Option<Resource>, Rule> {
-        narrowed(requested, &self.authorization.request.resource, own)
+        narrowed(requested, &self.authorization.request.resource)
             .map_err(|_| Rule::ResourceMismatch)
     }
 

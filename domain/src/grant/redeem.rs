@@ -30,7 +30,7 @@ pub(super) fn decide(
         Tokens::Redeemed(_) => return Err(Rule::CodeMismatch.into()),
     };
     check(live, code, command, now)?;
-    let resource = live.narrowed(command.resource.as_ref(), &command.own_resources)?;
+    let resource = live.narrowed(command.resource.as_ref())?;
     let end = live.authorization.expires_at;
     Ok(vec![Event::CodeRedeemed(CodeRedeemed {
         access_token_expires_at: end.min(now + command.policy.access_token),

@@ -109,7 +109,7 @@ fn narrowed(
     live: &Live,
     command: &RotateRefreshToken,
 ) -> Result<(Option<Scope>, Option<Resource>), Rule> {
-    let resource = live.narrowed(command.resource.as_ref(), &command.own_resources)?;
+    let resource = live.narrowed(command.resource.as_ref())?;
     let granted = &live.authorization.request.scope;
     let scope = match &command.scope {
         None => None,

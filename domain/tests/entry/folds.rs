@@ -3,7 +3,6 @@
 use domain::event::Event;
 use domain::grant::{Command, Grant, RotateRefreshToken, TokenPolicy};
 use domain::id::EventId;
-use domain::resource::OwnResources;
 use domain::{
     Aggregate, Fact, Timestamp, api_key, client, explain, operator, provider, proxy, subject,
 };
@@ -56,10 +55,6 @@ fn decide_on(grant: &Grant, generation: u32, now: Timestamp) {
         generation,
         scope: None,
         resource: None,
-        own_resources: OwnResources {
-            canonical: authorization.request.resource.clone(),
-            others: Vec::new(),
-        },
         policy: TokenPolicy {
             access_token: chrono::TimeDelta::hours(1),
             refresh_token: chrono::TimeDelta::days(30),

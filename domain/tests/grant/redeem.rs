@@ -9,7 +9,8 @@ use domain::secret::SecretHash;
 
 use crate::story::{
     ACCESS_S, CODE_AT, CODE_S, GRANT_S, OTHER_PROXY, REDEEMED_AT, REDIRECT_URI, RESOURCE,
-    SHORT_RESOURCE, STRANGER, VERIFIER, authorized, logged_in, redeem, redeemed, revoked, up_to,
+    SHORT_RESOURCE, STRANGER, VERIFIER, authorized, logged_in, naming, redeem, redeemed, revoked,
+    up_to,
 };
 use crate::support::{after, at, given};
 
@@ -40,7 +41,7 @@ fn the_right_client_with_the_right_code_gets_tokens() {
 fn redirect_uri_and_resource_may_be_left_out() {
     let lenient = redeem_with(|command| {
         command.redirect_uri = None;
-        command.resource = Some(RESOURCE.parse().expect("valid"));
+        command.resource = naming(RESOURCE.parse().expect("valid"));
     });
     given::<Grant>(&authorized())
         .when_at(REDEEMED_AT, lenient)
@@ -104,7 +105,7 @@ fn another_verifier() {
 fn another_resource() {
     let other = "https://mcp.example/proxy/2/mcp";
     check(
-        |c| c.resource = Some(other.parse().expect("valid")),
+        |c| c.resource = naming(other.parse().expect("valid")),
         Rule::ResourceMismatch,
     );
 }
@@ -121,7 +122,7 @@ fn of_all_resources_of_a_proxy_a_token_may_be_for_one() {
     given::<Grant>(&authorized())
         .when_at(
             REDEEMED_AT,
-            redeem_with(|c| c.resource = Some(spelled_otherwise)),
+            redeem_with(|c| c.resource = naming(spelled_otherwise)),
         )
         .then(&[Event::CodeRedeemed(CodeRedeemed {
             resource: Some(short.clone()),
@@ -134,7 +135,7 @@ fn of_all_resources_of_a_proxy_a_token_may_be_for_one() {
     login.request.resource = short;
     let canonical = RESOURCE.parse().expect("valid");
     given::<Grant>(&narrow)
-        .when_at(REDEEMED_AT, redeem_with(|c| c.resource = Some(canonical)))
+        .when_at(REDEEMED_AT, redeem_with(|c| c.resource = naming(canonical)))
         .then_refused(Rule::ResourceMismatch);
 }
 
@@ -228,7 +229,7 @@ fn a_replay_needs_nothing_else_to_be_right() {
     let careless = redeem_with(|command| {
         command.code_verifier = None;
         command.redirect_uri = Some("https://elsewhere.example/".to_owned());
-        command.resource = Some("https://elsewhere.example/".parse().expect("valid"));
+        command.resource = naming("https://elsewhere.example/".parse().expect("valid"));
     });
     given::<Grant>(&up_to(1))
         .when_at(9 * CODE_S, careless)

@@ -8,7 +8,7 @@ use domain::resource::Resource;
 
 use crate::story::{
     ACCESS_S, GRANT_S, OTHER_PROXY, REFRESH_S, RETRY_S, SHORT_RESOURCE, STRANGER, authorized,
-    issued_at, refresh, retried, rotated, salt, up_to,
+    issued_at, naming, refresh, retried, rotated, salt, up_to,
 };
 use crate::support::{after, at, given};
 
@@ -46,7 +46,7 @@ fn each_violation_alone_changes_nothing() {
         (|c| c.generation = 3, Rule::UnknownRefreshToken),
         (|c| c.generation = 0, Rule::UnknownRefreshToken),
         (
-            |c| c.resource = Some("https://other.example/".parse().expect("valid")),
+            |c| c.resource = naming("https://other.example/".parse().expect("valid")),
             Rule::ResourceMismatch,
         ),
         (
@@ -83,7 +83,7 @@ fn a_narrower_scope_holds_for_that_access_token_only() {
 #[test]
 fn another_resource_of_the_proxy_holds_for_that_access_token_only() {
     let short: Resource = SHORT_RESOURCE.parse().expect("valid");
-    let narrower = |c: &mut RotateRefreshToken| c.resource = Some(short.clone());
+    let narrower = |c: &mut RotateRefreshToken| c.resource = naming(short.clone());
     let Event::RefreshTokenRotated(tokens) = rotated(2, at(1000)) else {
         panic!("a rotation");
     };
@@ -208,7 +208,7 @@ fn a_retry_obeys_scope_resource_client_and_proxy() {
     for (command, rule) in [
         (refresh_with(2, scope("admin")), Rule::ScopeExceeded),
         (
-            refresh_with(2, |c| c.resource = Some(other)),
+            refresh_with(2, |c| c.resource = naming(other)),
             Rule::ResourceMismatch,
         ),
         (

@@ -9,7 +9,7 @@ use domain::grant::{
 };
 
 use crate::story::{
-    ACCESS_S, OTHER_PROXY, RETRY_S, STRANGER, issued_at, refresh, retried, revoked, up_to,
+    ACCESS_S, OTHER_PROXY, RETRY_S, STRANGER, issued_at, naming, refresh, retried, revoked, up_to,
 };
 use crate::support::{after, at, given, id};
 
@@ -124,7 +124,7 @@ fn after_the_successor_itself_was_exchanged() {
 fn a_wrong_scope_or_resource_makes_it_no_less_a_reuse() {
     let mut careless = refresh(1);
     careless.scope = Some("admin".parse().expect("valid"));
-    careless.resource = Some("https://other.example/".parse().expect("valid"));
+    careless.resource = naming("https://other.example/".parse().expect("valid"));
     check(&up_to(3), 10, careless, reuse(1, 3, None));
 }
 

@@ -6,7 +6,7 @@ use domain::id::{ClientId, ProxyId};
 use domain::secret::SecretHash;
 use proptest::prelude::*;
 
-use crate::story::{CLIENT, OTHER_PROXY, PROXY, STRANGER, redeem, refresh};
+use crate::story::{CLIENT, OTHER_PROXY, PROXY, STRANGER, naming, redeem, refresh};
 
 /// Something that happens to a grant.
 #[derive(Clone, Debug)]
@@ -201,7 +201,7 @@ pub fn redeem_command(
             command.redirect_uri = Some("https://evil.example/".to_owned());
         }
         Some(RedeemFault::WrongResource) => {
-            command.resource = Some("https://evil.example/".parse().expect("valid"));
+            command.resource = naming("https://evil.example/".parse().expect("valid"));
         }
     }
     Command::RedeemCode(command)
@@ -221,7 +221,7 @@ pub fn refresh_command(
         None => {}
         Some(RefreshFault::WiderScope) => command.scope = Some("admin".parse().expect("valid")),
         Some(RefreshFault::WrongResource) => {
-            command.resource = Some("https://evil.example/".parse().expect("valid"));
+            command.resource = naming("https://evil.example/".parse().expect("valid"));
         }
     }
     Command::RotateRefreshToken(command)

@@ -8,7 +8,7 @@ use domain::grant::{
     Revoked, RotateRefreshToken, TokenPolicy,
 };
 use domain::id::{ClientId, ProviderId, ProxyId, SubjectId};
-use domain::resource::OwnResources;
+use domain::resource::{OwnResources, RequestedResource, Resource};
 use domain::secret::SecretHash;
 use uuid::Uuid;
 
@@ -77,12 +77,13 @@ pub fn authorize() -> Authorize {
     }
 }
 
-/// The story's resource, and the short name it has beside.
-pub fn own_resources() -> OwnResources {
-    OwnResources {
+/// A resource that a token request names, at a proxy that has the story's and a short name for it.
+pub fn naming(resource: Resource) -> Option<RequestedResource> {
+    let own = OwnResources {
         canonical: RESOURCE.parse().expect("valid"),
         others: vec![SHORT_RESOURCE.parse().expect("valid")],
-    }
+    };
+    Some(RequestedResource { resource, own })
 }
 
 pub fn redeem() -> RedeemCode {
@@ -93,7 +94,6 @@ pub fn redeem() -> RedeemCode {
         redirect_uri: Some(REDIRECT_URI.to_owned()),
         code_verifier: Some(VERIFIER.to_owned()),
         resource: None,
-        own_resources: own_resources(),
         refresh_salt: Some(salt()),
         policy: policy(),
     }
@@ -106,7 +106,6 @@ pub fn refresh(generation: u32) -> RotateRefreshToken {
         generation,
         scope: None,
         resource: None,
-        own_resources: own_resources(),
         policy: policy(),
     }
 }
