@@ -96,10 +96,11 @@ const STORY: &[Column] = &[
 
 /// What a story comes to; that of a login that failed is told, too.
 fn outcome(story: &Value) -> &'static str {
-    let mut items = story["items"].as_array().into_iter().flatten();
-    if !items.any(|item| item["type"] == "grant.login_succeeded") {
+    let items = story["items"].as_array();
+    let tells = |name| items.is_some_and(|items| items.iter().any(|item| item["type"] == name));
+    if !tells("grant.login_succeeded") {
         "no grant came of it"
-    } else if story["live"] == true {
+    } else if story["live"] == true && !tells("grant.revoked") {
         "the grant is live"
     } else {
         "the grant has ended"
