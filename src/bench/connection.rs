@@ -1,5 +1,7 @@
 //! The client's end of one kept-alive HTTP/1.1 connection.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE};
 use http::{Request, Response, StatusCode, request};
@@ -16,7 +18,11 @@ use super::{BenchError, Fallible};
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     host: String,
+    used: Instant,
 }
+
+/// A server closes what rests for too long, such as while other kinds are measured, perhaps as the next request comes.
+const RESTED: Duration = Duration::from_secs(20);
 
 /// What came back.
 pub(super) struct Answer {
@@ -34,7 +40,8 @@ impl Connection {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let host = host.to_owned();
-        Ok(Self { sender, host })
+        let used = Instant::now();
+        Ok(Self { sender, host, used })
     }
 
     pub async fn get(&mut self, path: &str, cookie: Option<&str>) -> Fallible<Answer> {
@@ -87,11 +94,11 @@ impl Connection {
         body: String,
     ) -> Fallible<Response<Incoming>> {
         let request = request.header(HOST, &self.host).body(Full::from(body))?;
-        // A server closes what rests for too long, such as while other kinds are measured.
-        if self.sender.ready().await.is_err() {
+        if self.used.elapsed() > RESTED || self.sender.ready().await.is_err() {
             *self = Self::open(&self.host).await?;
             self.sender.ready().await?;
         }
+        self.used = Instant::now();
         Ok(self.sender.send_request(request).await?)
     }
 }
