@@ -39,6 +39,11 @@ pub(crate) trait Projection {
         memo: &mut Self::Memo,
         rows: &[(&Self::Key, &Self::Row)],
     ) -> rusqlite::Result<()>;
+
+    /// Writes what storing rows has begun and not ended; the transaction ends after it.
+    fn settle(_: &Connection, _: &mut Self::Memo) -> rusqlite::Result<()> {
+        Ok(())
+    }
 }
 
 /// The stream's name does not say whose stream it is.
@@ -148,7 +153,8 @@ impl<P: Projection> Table<P> {
         if self.rows.len() > ROWS_KEPT_MAX {
             self.rows.clear();
         }
-        self.append(db)
+        self.append(db)?;
+        P::settle(db, &mut self.memo)
     }
 
     fn append(&mut self, db: &Connection) -> rusqlite::Result<()> {

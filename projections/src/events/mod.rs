@@ -82,10 +82,11 @@ impl Listed for EventRow {
 
 pub(crate) struct Events;
 
-/// What appending rows needs to remember: the open segment, and the sources' ids.
+/// What appending rows needs to remember: the open segment, the one before it, and the sources' ids.
 #[derive(Default)]
 pub(crate) struct Memo {
     open: Option<postings::Open>,
+    closing: Option<postings::Closing>,
     sources: Sources,
 }
 
@@ -139,19 +140,22 @@ impl Projection for Events {
             insert(db, &mut memo.sources, rows)?;
         }
         for (position, row) in rows {
-            if memo
-                .open
-                .as_ref()
-                .is_some_and(|open| open.is_past(**position))
-            {
-                memo.open.take().map_or(Ok(()), |open| open.close(db))?;
-            }
             match &mut memo.open {
+                Some(open) if open.is_past(**position) => {
+                    let full = std::mem::replace(open, postings::Open::begin(row));
+                    Self::settle(db, memo)?;
+                    memo.closing = Some(full.close(db)?);
+                }
                 Some(open) => open.add(row),
                 None => memo.open = Some(postings::Open::resume(db, **position)?),
             }
         }
         memo.open.as_ref().map_or(Ok(()), |open| open.note(db))
+    }
+
+    fn settle(db: &Connection, memo: &mut Memo) -> rusqlite::Result<()> {
+        let closing = memo.closing.take();
+        closing.map_or(Ok(()), |closing| closing.write(db))
     }
 }
 

@@ -7,9 +7,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::thread::{self, JoinHandle};
 
 use domain::Timestamp;
-use rusqlite::{CachedStatement, Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 
 use super::{EventRow, SELECT, read};
@@ -51,7 +53,7 @@ impl Open {
     /// a batch after it failed, has had nobody who would have closed it.
     pub fn resume(db: &Connection, at: u64) -> rusqlite::Result<Self> {
         if at.is_multiple_of(SEGMENT) && open_from(db)? < at {
-            Self::load(db, at - 1)?.close(db)?;
+            Self::load(db, at - 1)?.close(db)?.write(db)?;
         }
         Self::load(db, at)
     }
@@ -66,16 +68,19 @@ impl Open {
         let range = [position(segment * SEGMENT), position(at)];
         for row in rows.query_map(range, read)? {
             let row = row?;
-            open.get_or_insert_with(|| Self::new(segment, row.recorded_at))
-                .add(&row);
+            match &mut open {
+                Some(open) => open.add(&row),
+                None => open = Some(Self::begin(&row)),
+            }
         }
         open.ok_or(rusqlite::Error::QueryReturnedNoRows)
     }
 
-    fn new(segment: u64, at: Timestamp) -> Self {
-        Self {
-            segment,
-            span: (at, at),
+    /// The segment that begins with a row.
+    pub fn begin(first: &EventRow) -> Self {
+        let mut open = Self {
+            segment: first.position / SEGMENT,
+            span: (first.recorded_at, first.recorded_at),
             types: BTreeMap::new(),
             streams: BTreeMap::new(),
             proxies: BTreeMap::new(),
@@ -87,7 +92,9 @@ impl Open {
                 Dimension::Request,
             ]
             .map(|dimension| (dimension, Vec::new())),
-        }
+        };
+        open.add(first);
+        open
     }
 
     /// Whether a position lies behind this segment.
@@ -135,19 +142,25 @@ impl Open {
         Ok(())
     }
 
-    /// Writes the postings of a full segment.
-    pub fn close(self, db: &Connection) -> rusqlite::Result<()> {
+    /// Begins to put the postings of a full segment in order, in a thread of its own: folding goes on meanwhile.
+    pub fn close(self, db: &Connection) -> rusqlite::Result<Closing> {
         self.note(db)?;
-        let mut rows = Rows::new(db, self.segment)?;
+        let segment = self.segment;
+        let rows = thread::spawn(move || self.rows());
+        Ok(Closing { segment, rows })
+    }
+
+    fn rows(self) -> Vec<PostingsRow> {
+        let mut rows = Rows::default();
         for (value, offsets) in &self.types {
-            rows.put(Dimension::Type, value.as_bytes(), offsets.iter().copied())?;
+            rows.put(Dimension::Type, value.as_bytes(), offsets.iter().copied());
         }
         for (value, offsets) in &self.streams {
-            rows.put(Dimension::Stream, value.as_bytes(), offsets.iter().copied())?;
+            rows.put(Dimension::Stream, value.as_bytes(), offsets.iter().copied());
         }
         for (value, offsets) in &self.proxies {
             let value = value.to_be_bytes();
-            rows.put(Dimension::Proxy, &value, offsets.iter().copied())?;
+            rows.put(Dimension::Proxy, &value, offsets.iter().copied());
         }
         for (dimension, postings) in &self.others {
             // as numbers, which is the same order and compares faster
@@ -159,70 +172,74 @@ impl Open {
             for same in numbers.chunk_by(|a, b| a.0 == b.0) {
                 if let Some((value, _)) = same.first() {
                     let offsets = same.iter().map(|(_, offset)| *offset);
-                    rows.put(*dimension, &value.to_be_bytes(), offsets)?;
+                    rows.put(*dimension, &value.to_be_bytes(), offsets);
                 }
             }
         }
-        rows.write()
+        rows.0
+    }
+}
+
+/// A full segment whose postings are not written yet.
+pub(crate) struct Closing {
+    segment: u64,
+    rows: JoinHandle<Vec<PostingsRow>>,
+}
+
+impl Closing {
+    /// Writes them.
+    pub fn write(self, db: &Connection) -> rusqlite::Result<()> {
+        let rows = self
+            .rows
+            .join()
+            .unwrap_or_else(|panic| resume_unwind(panic));
+        let mut insert = db.prepare_cached("INSERT INTO postings VALUES (?, ?, ?, ?)")?;
+        for row in rows {
+            let (segment, dimension) = (position(self.segment), row.dimension as u8);
+            insert.execute((segment, dimension, row.first, row.bytes))?;
+        }
+        Ok(())
     }
 }
 
 /// A row is closed when it has reached this length: with more it would not fit into its page.
 const ROW: usize = if cfg!(test) { 64 } else { 880 };
 
-/// The rows of a segment's postings on their way to the table. A row holds, from its first value on
-/// and for each value: its length and the number of its offsets (two bytes each), it, and them.
-struct Rows<'a> {
-    insert: CachedStatement<'a>,
-    segment: u64,
+/// A row of the table. It holds, from its first value on and for each value: its length and the number of its offsets (two bytes
+/// each), it, and them.
+struct PostingsRow {
     dimension: Dimension,
     first: Vec<u8>,
     bytes: Vec<u8>,
 }
 
-impl<'a> Rows<'a> {
-    fn new(db: &'a Connection, segment: u64) -> rusqlite::Result<Self> {
-        Ok(Self {
-            insert: db.prepare_cached("INSERT INTO postings VALUES (?, ?, ?, ?)")?,
-            segment,
-            dimension: Dimension::Type,
-            first: Vec::new(),
-            bytes: Vec::new(),
-        })
-    }
+/// The rows of a segment.
+#[derive(Default)]
+struct Rows(Vec<PostingsRow>);
 
+impl Rows {
     /// Takes the next value of a dimension, in order.
     fn put(
         &mut self,
         dimension: Dimension,
         value: &[u8],
         offsets: impl ExactSizeIterator<Item = u16>,
-    ) -> rusqlite::Result<()> {
-        if dimension != self.dimension || self.bytes.len() >= ROW {
-            self.write()?;
-        }
-        if self.bytes.is_empty() {
-            self.dimension = dimension;
-            self.first.clear();
-            self.first.extend_from_slice(value);
-        }
+    ) {
+        let open = self
+            .0
+            .pop_if(|row| row.dimension == dimension && row.bytes.len() < ROW);
+        let mut row = open.unwrap_or_else(|| PostingsRow {
+            dimension,
+            first: value.to_vec(),
+            bytes: Vec::with_capacity(ROW + ROW / 8),
+        });
         // a stream's name is shorter, and a segment has no more positions
         for number in [value.len() as u16, offsets.len() as u16] {
-            self.bytes.extend_from_slice(&number.to_le_bytes());
+            row.bytes.extend_from_slice(&number.to_le_bytes());
         }
-        self.bytes.extend_from_slice(value);
-        self.bytes.extend(offsets.flat_map(u16::to_le_bytes));
-        Ok(())
-    }
-
-    fn write(&mut self) -> rusqlite::Result<()> {
-        if !self.bytes.is_empty() {
-            let key = (position(self.segment), self.dimension as u8);
-            self.insert
-                .execute((key.0, key.1, &self.first, &self.bytes))?;
-            self.bytes.clear();
-        }
-        Ok(())
+        row.bytes.extend_from_slice(value);
+        row.bytes.extend(offsets.flat_map(u16::to_le_bytes));
+        self.0.push(row);
     }
 }
 
