@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use super::callback::Callbacks;
 use super::error::{Code, OAuthError};
+use super::private_terms::PrivateTerms;
 use super::rates::Rates;
 use super::urls::{Urls, resource};
 use crate::app::{App, Context, ExecuteError, ProxyTerms, RefusedRequest, Unavailable};
@@ -80,17 +81,6 @@ impl From<Parts> for Shared {
     fn from(parts: Parts) -> Self {
         Self(Arc::new(parts))
     }
-}
-
-/// What a proxy keeps in the vault.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct PrivateTerms {
-    /// Headers for the MCP server (`oauth_proxy_upstream_headers`).
-    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    pub upstream_headers: std::collections::BTreeMap<String, String>,
-    /// Whom the proxy admits (`oauth_proxy_allowed_subjects`); empty: everybody.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub allowed_subjects: Vec<String>,
 }
 
 impl Parts {
@@ -384,34 +374,4 @@ impl Parts {
             tracing::warn!(%error, %grant, "upstream tokens of an ended grant remain");
         }
     }
-}
-
-impl PrivateTerms {
-    fn admits(&self, login: &Login) -> bool {
-        let allowed = &self.allowed_subjects;
-        allowed.is_empty() || allowed.iter().any(|allowed| means(allowed, login))
-    }
-}
-
-/// Whether an entry means a person. What it can be goes by its form alone: whoever names groups at the provider must
-/// not be able to stand in for a domain or an address.
-fn means(allowed: &str, login: &Login) -> bool {
-    let email = login.email.as_deref().filter(|_| login.email_verified);
-    if allowed.contains('@') {
-        email.is_some_and(|email| email.eq_ignore_ascii_case(allowed))
-    } else if is_domain(allowed) {
-        let domain = email.and_then(|email| email.rsplit_once('@'));
-        domain.is_some_and(|(_, domain)| domain.eq_ignore_ascii_case(allowed))
-    } else {
-        login.groups.iter().any(|group| group == allowed)
-    }
-}
-
-/// Whether it is like a host name of several labels, of any script.
-fn is_domain(text: &str) -> bool {
-    let is_label = |label: &str| {
-        let mut characters = label.chars();
-        !label.is_empty() && characters.all(|c| c.is_alphanumeric() || c == '-')
-    };
-    text.contains('.') && text.split('.').all(is_label)
 }
