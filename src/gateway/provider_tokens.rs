@@ -188,7 +188,11 @@ impl ProviderTokens {
             cache.insert(grant, held.clone());
             held
         });
-        is_other(&*judged.await.map_err(|_| Trouble::Unavailable)?)
+        let held = judged.await.map_err(|_| Trouble::Unavailable)?;
+        if matches!(held.outcome, Err(Trouble::Unavailable)) {
+            self.judged.remove(&grant);
+        }
+        is_other(&held)
     }
 
     /// Ends a grant whose upstream needs a token, where the last one ended for good.

@@ -182,7 +182,9 @@ impl Flight {
                 if let Err(error) = vault.release_upstream(self.grant, claimed.until).await {
                     tracing::warn!(%error, "a renewal could not be given back");
                 }
-                match has_ended {
+                let nobody_knows =
+                    claimed.are_refused && matches!(failure, RefreshFailure::Unavailable);
+                match has_ended || nobody_knows {
                     true => Err(Trouble::Unavailable),
                     false => Ok(Held::good(tokens, end.map_or(again, |end| end.min(again)))),
                 }
