@@ -15,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -125,18 +125,20 @@ async fn connection(
 }
 
 /// Takes what still comes after the last answer, until the client has seen that nothing more does.
-async fn linger(stream: TcpStream) {
+async fn linger(mut stream: TcpStream) {
     let unread = async {
+        // Where a request was malformed, nobody has said so yet.
+        let _ = stream.shutdown().await;
         let mut rest = stream.take(LINGER_BYTES_MAX);
         tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
-    }; // Gone or too long: it is closed either way.
+    };
+    // Gone or too long: it is closed either way.
     let _ = tokio::time::timeout(LINGER, unread).await;
 }
 
 #[cfg(test)]
 mod tests {
     use axum::routing::get;
-    use tokio::io::AsyncWriteExt;
     use tokio::time::timeout;
 
     use super::*;
@@ -156,6 +158,22 @@ mod tests {
             said.push_str(&String::from_utf8_lossy(&bytes[..read]));
         }
         said
+    }
+
+    #[tokio::test]
+    async fn a_malformed_request_is_answered_and_its_connection_closed() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stopping = CancellationToken::new();
+        let served = tokio::spawn(serve(listener, Router::new(), stopping.clone(), 9));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"nonsense\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        let read = timeout(LINGER / 2, stream.read_to_string(&mut answer));
+        read.await.expect("closed at once").unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        stopping.cancel();
+        served.await.unwrap();
     }
 
     /// Also where the request was not read to its end, and the client takes its time.
