@@ -137,7 +137,7 @@ pub(super) fn new_key(
     .map_err(|_| VaultError::NoSigningKey(alg))
 }
 
-/// Stores a key unless one of its algorithm is in use. Runs in a write transaction. Returns whether
+/// Stores a key unless one of its algorithm is good, now or soon. Runs in a write transaction. Returns whether
 /// it was stored.
 pub(super) fn ensure(
     sql: &dyn Sql,
@@ -145,8 +145,11 @@ pub(super) fn ensure(
     made: &StoredKey,
     now: Timestamp,
 ) -> Result<bool, VaultError> {
-    let is_there =
-        || Ok::<_, VaultError>(snapshot(sql, system)?.in_use(made.info.alg, now).is_some());
+    // Also one from a moment ahead: nodes that start together do not look at one clock.
+    let is_good = |key: &KeyInfo| {
+        key.alg == made.info.alg && key.retires_at.is_none_or(|retires_at| now < retires_at)
+    };
+    let is_there = || Ok::<_, VaultError>(snapshot(sql, system)?.infos().any(is_good));
     if is_there()? {
         return Ok(false);
     }
