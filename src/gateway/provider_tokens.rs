@@ -75,8 +75,10 @@ impl Unstored {
 pub(super) enum Trouble {
     /// The provider no longer vouches for the person, who has to log in again.
     Gone,
-    /// The provider or a store cannot be reached now.
+    /// The provider cannot be reached now.
     Unavailable,
+    /// A store cannot be reached now: worth asking again as soon as it is back.
+    StoreAway,
 }
 
 struct Held {
@@ -138,7 +140,7 @@ impl ProviderTokens {
                 tasks.spawn(async move {
                     match flight.renewed(claimed).await {
                         // What is held is good while it is.
-                        Err(Trouble::Unavailable) => {}
+                        Err(Trouble::Unavailable | Trouble::StoreAway) => {}
                         renewed => {
                             let renewed = renewed.unwrap_or_else(Held::trouble);
                             cache.insert(grant, Arc::new(renewed));
@@ -189,7 +191,7 @@ impl ProviderTokens {
             held
         });
         let held = judged.await.map_err(|_| Trouble::Unavailable)?;
-        if matches!(held.outcome, Err(Trouble::Unavailable)) {
+        if matches!(held.outcome, Err(Trouble::Unavailable | Trouble::StoreAway)) {
             self.judged.remove(&grant);
         }
         is_other(&held)
@@ -224,10 +226,14 @@ impl Held {
     }
 
     fn trouble(trouble: Trouble) -> Self {
-        Self {
-            outcome: Err(trouble),
-            until: clock::now() + TRY_AGAIN,
-        }
+        let now = clock::now();
+        let until = match trouble {
+            // For those who waited for it, and nobody else.
+            Trouble::StoreAway => now,
+            Trouble::Gone | Trouble::Unavailable => now + TRY_AGAIN,
+        };
+        let outcome = Err(trouble);
+        Self { outcome, until }
     }
 }
 

@@ -118,7 +118,7 @@ fn stop(trouble: Trouble, cause: &'static str, admitted: &Admitted) -> Stop {
             .because(cause)
             .of(admitted.correlation())
             .into(),
-        Trouble::Unavailable => Stop::Unavailable,
+        Trouble::Unavailable | Trouble::StoreAway => Stop::Unavailable,
     }
 }
 

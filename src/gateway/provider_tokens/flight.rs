@@ -56,7 +56,7 @@ impl Flight {
     pub(super) async fn tokens(&self) -> Result<(Held, Option<Claimed>), Trouble> {
         let now = self.context.now;
         if self.unstored.grants().contains(&self.grant) {
-            return Err(Trouble::Unavailable);
+            return Err(Trouble::StoreAway);
         }
         let Some(stored) = self.stored().await? else {
             return Err(self.gone().await);
@@ -106,7 +106,7 @@ impl Flight {
     pub(super) async fn judged(&self, token: &HeaderValue, goes_on: bool) -> Result<Held, Trouble> {
         let now = self.context.now;
         if self.unstored.grants().contains(&self.grant) {
-            return Err(Trouble::Unavailable);
+            return Err(Trouble::StoreAway);
         }
         let Some(stored) = self.stored().await? else {
             return Err(self.gone().await);
@@ -162,8 +162,8 @@ impl Flight {
                 let keeping = self.clone().keep(authorization.subject, revision, renewed);
                 let kept = self.shared.tasks.spawn(keeping);
                 let kept = tokio::time::timeout(STORE_WAIT, kept).await;
-                kept.map_or(Err(Trouble::Unavailable), |kept| {
-                    kept.unwrap_or(Err(Trouble::Unavailable))
+                kept.map_or(Err(Trouble::StoreAway), |kept| {
+                    kept.unwrap_or(Err(Trouble::StoreAway))
                 })
             }
             Err(failure) => {
@@ -334,5 +334,5 @@ impl Flight {
 
 fn unavailable(error: &Unavailable) -> Trouble {
     tracing::error!(error = chain(error), "a store failed");
-    Trouble::Unavailable
+    Trouble::StoreAway
 }
