@@ -5,17 +5,20 @@
 //! then the person's consent, and only then a cookie and the provider. Nothing is written to the
 //! log here: the request travels sealed, bound to the browser, until a person has answered.
 
+mod outcome;
+mod refusal;
+
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use domain::Timestamp;
 use domain::authorization::{
     AuthorizationParameters, AuthorizationRequest, Offer, Prompt, Rule, Target, Unanswerable,
 };
 use domain::client::{Client, Registration};
 use domain::grant::{Consent, Grant, Requested};
-use domain::id::{ClientId, GrantId, ProviderId};
+use domain::id::{GrantId, ProviderId};
 use domain::secret::SecretHash;
-use domain::{Timestamp, audit, event::Correlation};
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
@@ -23,11 +26,13 @@ use super::cookies::Step;
 use super::error::{Code, OAuthError};
 use super::pages::{ConsentPage, ErrorPage};
 use super::request::Caller;
-use crate::app::{Context, ProxyTerms, RefusedRequest, Unavailable};
+use crate::app::{Context, ProxyTerms, Unavailable};
 use crate::causes::chain;
 use crate::clock;
-use crate::federation::{self, Answer, Attempt, LoginFailure};
+use crate::federation::{self, Attempt};
 use crate::tokens::{Secret, sealed};
+pub(super) use outcome::{Outcome, login_error_code, redirect, see_other};
+use refusal::{Concerned, cause, local, note};
 
 const ENDPOINT: &str = "authorization";
 
@@ -400,208 +405,5 @@ pub(super) async fn to_provider(
             response
         }
         Err(failure) => super::callback::fail(shared, terms, &transaction, failure, context).await,
-    }
-}
-
-/// What a client is told at its redirect URI.
-pub(super) enum Outcome<'a> {
-    Code(&'a Secret),
-    /// The request breaks a rule.
-    Refused(Rule),
-    /// The request was good, and nothing came of it.
-    Error(&'static str),
-}
-
-/// Sends the browser back to the client (RFC 6749 §4.1.2, RFC 9207): its own `state` and our
-/// `iss`, and nothing that the provider sent.
-pub(super) fn redirect(
-    shared: &Shared,
-    terms: &ProxyTerms,
-    target: &Target,
-    outcome: Outcome<'_>,
-) -> Response {
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    match outcome {
-        Outcome::Code(code) => query.append_pair("code", code.expose()),
-        Outcome::Refused(rule) => query
-            .append_pair("error", error_code(rule))
-            .append_pair("error_description", &rule.to_string()),
-        Outcome::Error(error) => query
-            .append_pair("error", error)
-            .append_pair("error_description", description(error)),
-    };
-    if let Some(state) = &target.state {
-        query.append_pair("state", state);
-    }
-    query.append_pair("iss", &shared.urls.issuer(terms.id));
-    let uri = target.redirect_uri.as_str();
-    let separator = if uri.contains('?') { '&' } else { '?' };
-    see_other(&format!("{uri}{separator}{}", query.finish()))
-}
-
-/// 303, so that a form is never posted again (RFC 9700 §4.12).
-pub(super) fn see_other(location: &str) -> Response {
-    let Ok(location) = HeaderValue::try_from(location) else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
-    let mut response = StatusCode::SEE_OTHER.into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::LOCATION, location);
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::REFERRER_POLICY,
-        HeaderValue::from_static("no-referrer"),
-    );
-    response
-}
-
-/// What a refusal names, as far as it is certain.
-#[derive(Default)]
-struct Concerned {
-    client_id: Option<ClientId>,
-    redirect_uri: Option<String>,
-}
-
-impl Concerned {
-    fn client(registration: &Registration) -> Self {
-        Self {
-            client_id: Some(registration.client_id),
-            redirect_uri: None,
-        }
-    }
-
-    /// For a target that was refused: which one, of a client that is registered here.
-    fn target(error: Unanswerable, client: &Client, parameters: &AuthorizationParameters) -> Self {
-        let here = client.registration();
-        let here = here.filter(|_| error != Unanswerable::ClientUnknown);
-        let refused = parameters.redirect_uri();
-        let refused = refused.filter(|_| error == Unanswerable::RedirectUriUnregistered);
-        Self {
-            client_id: here.map(|registration| registration.client_id),
-            redirect_uri: refused.map(audit::told_redirect_uri),
-        }
-    }
-}
-
-fn note(
-    shared: &Shared,
-    terms: &ProxyTerms,
-    context: &Context,
-    cause: &'static str,
-    concerned: Concerned,
-) {
-    let refused = RefusedRequest {
-        endpoint: ENDPOINT,
-        cause,
-        correlation: Correlation {
-            proxy_id: Some(terms.id),
-            client_id: concerned.client_id,
-            ..Correlation::default()
-        },
-    };
-    let refusals = &shared.app.refusals;
-    refusals.note_redirect_uri(refused, concerned.redirect_uri, context);
-}
-
-/// Page code, recorded cause and message of an error that is not redirected.
-fn local(error: Unanswerable) -> (&'static str, &'static str, &'static str) {
-    match error {
-        Unanswerable::ClientIdMissing => (
-            "unauthorized_client",
-            "client_id_missing",
-            "The application did not say which application it is.",
-        ),
-        Unanswerable::ClientIdRepeated => (
-            "unauthorized_client",
-            "client_id_repeated",
-            "The application named itself twice.",
-        ),
-        Unanswerable::ClientUnknown => (
-            "unauthorized_client",
-            "unknown_client",
-            "The application is not registered here, or no longer. Removing and adding the \
-             server in the application makes it register again.",
-        ),
-        Unanswerable::RedirectUriRepeated => (
-            "invalid_redirect_uri",
-            "redirect_uri_repeated",
-            "The application named two addresses to return to.",
-        ),
-        Unanswerable::RedirectUriUnregistered => (
-            "invalid_redirect_uri",
-            "redirect_uri_unregistered",
-            "The address to return to is not one that the application registered.",
-        ),
-        Unanswerable::RedirectUriAmbiguous => (
-            "invalid_redirect_uri",
-            "redirect_uri_ambiguous",
-            "The application did not say which of its addresses to return to.",
-        ),
-        Unanswerable::TooLong => (
-            "invalid_request",
-            "parameter_too_long",
-            "The application sent more than can be read.",
-        ),
-    }
-}
-
-/// The code of an error that is redirected (RFC 6749 §4.1.2.1, RFC 8707, OpenID Connect Core
-/// §3.1.2.6).
-fn error_code(rule: Rule) -> &'static str {
-    match rule {
-        Rule::Repeated(_)
-        | Rule::ResponseTypeMissing
-        | Rule::ResponseMode
-        | Rule::CodeChallengeMissing
-        | Rule::CodeChallengeMethod
-        | Rule::CodeChallenge(_)
-        | Rule::Prompt
-        | Rule::MaxAge => "invalid_request",
-        Rule::Request => "request_not_supported",
-        Rule::RequestUri => "request_uri_not_supported",
-        Rule::ResponseType => "unsupported_response_type",
-        Rule::ScopeMalformed | Rule::ScopeNotOffered | Rule::ScopeNotRegistered => "invalid_scope",
-        Rule::Resource(_) => "invalid_target",
-        Rule::LoginRequired => "login_required",
-    }
-}
-
-/// What a client's developer is told of an error that is not theirs.
-fn description(error: &str) -> &'static str {
-    match error {
-        "access_denied" => "the person or the identity provider said no",
-        "temporarily_unavailable" => "the identity provider cannot be used now",
-        _ => "the login at the identity provider failed",
-    }
-}
-
-fn cause(rule: Rule) -> &'static str {
-    match rule {
-        Rule::Repeated(_) => "parameter_repeated",
-        Rule::ResponseTypeMissing => "response_type_missing",
-        Rule::ResponseMode => "response_mode",
-        Rule::CodeChallengeMissing => "code_challenge_missing",
-        Rule::CodeChallengeMethod => "code_challenge_method",
-        Rule::CodeChallenge(_) => "code_challenge_malformed",
-        Rule::Prompt => "prompt",
-        Rule::MaxAge => "max_age",
-        Rule::Request => "request_object",
-        Rule::RequestUri => "request_uri",
-        Rule::ResponseType => "response_type",
-        Rule::ScopeMalformed => "scope_malformed",
-        Rule::ScopeNotOffered => "scope_not_offered",
-        Rule::ScopeNotRegistered => "scope_not_registered",
-        Rule::Resource(_) => "resource",
-        Rule::LoginRequired => "login_required",
-    }
-}
-
-/// The RFC 6749 §4.1.2.1 code for a failed login; `None` where it must not be redirected.
-pub(super) fn login_error_code(failure: LoginFailure) -> Option<&'static str> {
-    match failure.answer() {
-        Answer::AccessDenied => Some("access_denied"),
-        Answer::TemporarilyUnavailable => Some("temporarily_unavailable"),
-        Answer::ServerError => Some("server_error"),
-        Answer::Page => None,
     }
 }

@@ -14,10 +14,7 @@ fn files_are_short() {
     check(
         &format!("expected files of at most {FILE_LINES_MAX} lines"),
         long,
-        &[(
-            "src/http/authorize.rs",
-            "the authorization endpoint and its refusals, read from top to bottom",
-        )],
+        &[],
     );
 }
 
