@@ -18,17 +18,19 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// What happened at the very bottom, which is all that a person needs where the rest says how it was asked.
+pub fn innermost<'e>(error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'static) {
+    each(error).last().unwrap_or(error)
+}
+
 /// Whether an error, or one that led to it, is such.
 pub fn any(
     error: &(dyn Error + 'static),
-    is_such: impl Fn(&(dyn Error + 'static)) -> bool,
+    is_such: impl FnMut(&(dyn Error + 'static)) -> bool,
 ) -> bool {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if is_such(cause) {
-            return true;
-        }
-        next = cause.source();
-    }
-    false
+    each(error).any(is_such)
+}
+
+fn each<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (**error).source())
 }

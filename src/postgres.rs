@@ -39,6 +39,8 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::causes::chain;
+
 /// How long connecting to one host may take, in all steps, and how long a connection is waited for.
 const CONNECT: Duration = Duration::from_secs(3);
 const LEASE: Duration = Duration::from_secs(5);
@@ -137,7 +139,7 @@ impl From<tokio_postgres::Error> for Error {
                 ),
                 message: refusal.message().to_owned(),
             },
-            None => Self::Unreachable(with_causes(&error)),
+            None => Self::Unreachable(chain(&error)),
         }
     }
 }
@@ -150,12 +152,6 @@ fn is_survived(severity: Option<Severity>, said: &str, code: &SqlState) -> bool 
         .iter()
         .any(|class| code.code().starts_with(class));
     is_error && !is_lost
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let said: Vec<String> = causes.map(ToString::to_string).collect();
-    said.join(": ")
 }
 
 /// Waits for one exchange with the server, but not for ever.

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::exit::Failure;
 use super::text;
+use crate::causes::innermost;
 
 /// Where a server is if nobody says otherwise.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:8080";
@@ -56,7 +57,7 @@ impl Remote {
             token: token(environment)?,
             client: builder
                 .build()
-                .map_err(|error| Failure::Error(chain(&error)))?,
+                .map_err(|error| Failure::Error(innermost(&error).to_string()))?,
         })
     }
 
@@ -189,8 +190,8 @@ impl Remote {
         }
     }
 
-    fn lost(&self, error: &dyn std::error::Error) -> Failure {
-        Failure::Unavailable(format!("cannot reach {}: {}", self.base, chain(error)))
+    fn lost(&self, error: &(dyn std::error::Error + 'static)) -> Failure {
+        Failure::Unavailable(format!("cannot reach {}: {}", self.base, innermost(error)))
     }
 }
 
@@ -223,20 +224,6 @@ fn token(environment: &BTreeMap<String, String>) -> Result<Option<Zeroizing<Stri
         .map_err(|error| Failure::Usage(format!("cannot read {path}: {error}")))?;
     let token = Zeroizing::new(token);
     Ok(Some(Zeroizing::new(token.trim().to_owned())))
-}
-
-/// An error with its causes, without the URL that it begins with.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut causes = Vec::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        causes.push(cause.to_string());
-        next = cause.source();
-    }
-    if causes.is_empty() {
-        return error.to_string();
-    }
-    causes.join(": ")
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::DemoError;
+use crate::causes::innermost;
 
 /// How long any single answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -102,12 +103,7 @@ impl Unexpected {
 impl From<reqwest::Error> for Unexpected {
     fn from(error: reqwest::Error) -> Self {
         // The URL may hold a code; the innermost cause says what happened.
-        let error = error.without_url();
-        let mut cause: &dyn std::error::Error = &error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
-        }
-        Self::new("an HTTP answer", cause)
+        Self::new("an HTTP answer", innermost(&error.without_url()))
     }
 }
 

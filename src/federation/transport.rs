@@ -8,6 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use crate::causes::chain;
+
 /// No answer of a provider that we read is larger.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
@@ -46,7 +48,7 @@ pub(super) fn client(timeout: Duration) -> reqwest::Result<reqwest::Client> {
     };
     builder().build().or_else(|error| {
         tracing::error!(
-            error = crate::causes::chain(&error),
+            error = chain(&error),
             "no root certificates: https providers cannot be verified and will be refused"
         );
         builder().tls_certs_only([]).build()
@@ -149,15 +151,8 @@ impl Unreachable {
 
 impl From<reqwest::Error> for Unreachable {
     fn from(error: reqwest::Error) -> Self {
-        let error = error.without_url();
-        let mut why = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            why = format!("{why}: {cause}");
-            source = cause.source();
-        }
         Self {
-            why,
+            why: chain(&error.without_url()),
             has_answered: false,
         }
     }

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use domain::{client, grant};
 use serde::Serialize;
 
+use super::request::BodyFailure;
 use crate::app::{ExecuteError, Unavailable};
 use crate::causes::chain;
 
@@ -21,6 +22,10 @@ use crate::causes::chain;
 pub struct OAuthError {
     /// What the client is told.
     pub code: Code,
+    /// The status that goes with the code, unless the body itself is the trouble.
+    pub status: StatusCode,
+    /// How to authenticate, where that is missing (RFC 9110 §11.6.1).
+    pub challenge: Option<&'static str>,
     /// A sentence for the client's developer; neutral.
     pub description: Cow<'static, str>,
     /// A stable word for the broken rule, for the record.
@@ -57,15 +62,6 @@ pub enum Code {
     UnapprovedSoftwareStatement,
     /// RFC 6750 §3.1; 401 with a Bearer challenge (RFC 7592).
     InvalidToken,
-    /// The same, where none was presented: its challenge has no error code.
-    #[serde(rename = "invalid_token")]
-    TokenMissing,
-    /// RFC 6749 §5.2, of a body that is not read to its end; 413.
-    #[serde(rename = "invalid_request")]
-    TooLarge,
-    /// The same, of a body that did not come in time; 408.
-    #[serde(rename = "invalid_request")]
-    Late,
     /// No such proxy here; 404.
     ProxyNotFound,
     /// Too many requests; 429.
@@ -79,6 +75,8 @@ impl OAuthError {
     pub fn new(code: Code, cause: &'static str, description: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code,
+            status: code.status(),
+            challenge: code.challenge(),
             description: description.into(),
             cause,
             is_recorded: false,
@@ -110,15 +108,23 @@ impl Code {
             | Self::InvalidRedirectUri
             | Self::InvalidClientMetadata
             | Self::UnapprovedSoftwareStatement => StatusCode::BAD_REQUEST,
-            Self::InvalidClient | Self::InvalidToken | Self::TokenMissing => {
-                StatusCode::UNAUTHORIZED
-            }
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Late => StatusCode::REQUEST_TIMEOUT,
+            Self::InvalidClient | Self::InvalidToken => StatusCode::UNAUTHORIZED,
             Self::ProxyNotFound => StatusCode::NOT_FOUND,
             Self::SlowDown => StatusCode::TOO_MANY_REQUESTS,
             Self::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
+    }
+
+    fn challenge(self) -> Option<&'static str> {
+        match self {
+            Self::InvalidClient => Some("Basic realm=\"grantlog\""),
+            Self::InvalidToken => Some("Bearer error=\"invalid_token\""),
+            _ => None,
+        }
+    }
+
+    fn is_worth_a_retry(self) -> bool {
+        matches!(self, Self::SlowDown | Self::TemporarilyUnavailable)
     }
 }
 
@@ -135,40 +141,15 @@ impl IntoResponse for OAuthError {
             error: self.code,
             error_description: &description,
         });
-        let mut response = (self.code.status(), body).into_response();
+        let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
         no_store(headers);
-        match self.code {
-            Code::InvalidClient => {
-                headers.insert(
-                    header::WWW_AUTHENTICATE,
-                    HeaderValue::from_static("Basic realm=\"grantlog\""),
-                );
-            }
-            Code::InvalidToken => {
-                headers.insert(
-                    header::WWW_AUTHENTICATE,
-                    HeaderValue::from_static("Bearer error=\"invalid_token\""),
-                );
-            }
-            Code::TokenMissing => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            Code::SlowDown | Code::TemporarilyUnavailable => {
-                headers.insert(header::RETRY_AFTER, self.retry_after_s.into());
-            }
-            Code::InvalidRequest
-            | Code::InvalidGrant
-            | Code::UnauthorizedClient
-            | Code::UnsupportedGrantType
-            | Code::InvalidScope
-            | Code::InvalidTarget
-            | Code::InvalidRedirectUri
-            | Code::InvalidClientMetadata
-            | Code::UnapprovedSoftwareStatement
-            | Code::TooLarge
-            | Code::Late
-            | Code::ProxyNotFound => {}
+        if let Some(challenge) = self.challenge {
+            let challenge = HeaderValue::from_static(challenge);
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if self.code.is_worth_a_retry() {
+            headers.insert(header::RETRY_AFTER, self.retry_after_s.into());
         }
         response
     }
@@ -189,6 +170,20 @@ fn printable(text: &str) -> String {
 pub fn no_store(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+}
+
+impl From<BodyFailure> for OAuthError {
+    fn from(failure: BodyFailure) -> Self {
+        let (cause, description) = match failure {
+            BodyFailure::TooLarge => ("body_too_large", "the request is too large"),
+            BodyFailure::Late => ("body_late", "the request did not come in time"),
+            BodyFailure::Incomplete => ("body", "the request ended early"),
+        };
+        Self {
+            status: failure.status(),
+            ..Self::invalid_request(cause, description)
+        }
+    }
 }
 
 impl From<Unavailable> for OAuthError {

@@ -4,8 +4,8 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 
-use super::error::{Code, OAuthError};
-use super::request::{BodyFailure, body};
+use super::error::OAuthError;
+use super::request::body;
 
 /// A request that a client posted, taken apart without copying it.
 pub struct Posted {
@@ -20,19 +20,7 @@ impl<S: Send + Sync> FromRequest<S> for Posted {
 
     async fn from_request(mut request: Request, state: &S) -> Result<Self, Self::Rejection> {
         let headers = std::mem::take(request.headers_mut());
-        let body = body(request, state)
-            .await
-            .map_err(|failure| match failure {
-                BodyFailure::TooLarge => {
-                    OAuthError::new(Code::TooLarge, "body_too_large", "the request is too large")
-                }
-                BodyFailure::Late => {
-                    OAuthError::new(Code::Late, "body_late", "the request did not come in time")
-                }
-                BodyFailure::Incomplete => {
-                    OAuthError::invalid_request("body", "the request ended early")
-                }
-            })?;
+        let body = body(request, state).await?;
         Ok(Self { headers, body })
     }
 }

@@ -241,11 +241,15 @@ async fn managed(
 }
 
 fn missing_token() -> OAuthError {
-    OAuthError::new(
-        Code::TokenMissing,
-        "registration_token_missing",
-        "expected the registration access token",
-    )
+    OAuthError {
+        // Whoever presented nothing is not told that it was wrong (RFC 6750 §3.1).
+        challenge: Some("Bearer"),
+        ..OAuthError::new(
+            Code::InvalidToken,
+            "registration_token_missing",
+            "expected the registration access token",
+        )
+    }
 }
 
 fn wrong_token() -> OAuthError {

@@ -82,13 +82,26 @@ pub async fn identify(State(shared): State<Shared>, mut request: Request, next: 
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// Why there is no body.
+#[derive(Clone, Copy, Debug)]
 pub enum BodyFailure {
-    /// 413.
+    /// It is larger than any request of ours.
     TooLarge,
-    /// 408 (RFC 9110 §15.5.9).
+    /// It did not come in time (RFC 9110 §15.5.9).
     Late,
     /// It ended before its end.
     Incomplete,
+}
+
+impl BodyFailure {
+    /// What it is answered with.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Late => StatusCode::REQUEST_TIMEOUT,
+            Self::Incomplete => StatusCode::BAD_REQUEST,
+        }
+    }
 }
 
 /// Reads a body to its end, within its bounds of size and time.

@@ -7,6 +7,7 @@ use domain::id::ProviderId;
 use reqwest::{Client, Response, header};
 
 use super::Check;
+use crate::causes::innermost;
 use crate::clock;
 use crate::config::{Config, DeclaredProvider};
 use crate::federation::{Federation, Provider};
@@ -24,7 +25,7 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
         Ok(client) => client,
         Err(error) => {
             let fix = "install the system's CA certificates (Debian: ca-certificates)";
-            return vec![Check::failed("tls", cause(&error), fix)];
+            return vec![Check::failed("tls", innermost(&error).to_string(), fix)];
         }
     };
     let mut checks = Vec::new();
@@ -36,7 +37,7 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
             Ok(_) => Check::ok(format!("{name} answers"), url.as_str()),
             Err(error) => Check::warning(
                 format!("{name} answers"),
-                format!("{url}: {}", cause(&error)),
+                format!("{url}: {}", innermost(&error)),
                 "start the service, then ask again; else look at DNS, certificate and reverse proxy",
             ),
         });
@@ -45,7 +46,11 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
     for (index, provider) in config.providers.iter().enumerate() {
         checks.push(match &federation {
             Ok(federation) => ask(config, federation, provider, index).await,
-            Err(error) => Check::failed("tls", cause(error), "install CA certificates"),
+            Err(error) => Check::failed(
+                "tls",
+                innermost(error).to_string(),
+                "install CA certificates",
+            ),
         });
     }
     for proxy in &config.proxies {
@@ -54,7 +59,7 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
             Ok(response) => Check::ok(name, format!("answers {}", response.status().as_u16())),
             Err(error) => Check::failed(
                 name,
-                format!("the MCP server does not answer: {}", cause(&error)),
+                format!("the MCP server does not answer: {}", innermost(&error)),
                 "start it, or correct upstream_url",
             ),
         });
@@ -123,12 +128,4 @@ fn skew_s(response: &Response) -> Option<i64> {
     let date = response.headers().get(header::DATE)?.to_str().ok()?;
     let theirs = DateTime::parse_from_rfc2822(date).ok()?;
     Some(clock::now().signed_duration_since(theirs).num_seconds())
-}
-
-fn cause(error: &reqwest::Error) -> String {
-    let mut deepest: &dyn std::error::Error = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    deepest.to_string()
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::problem::{Problem, invalid};
 use crate::config::nearest;
-use crate::http::request::{BodyFailure, body};
+use crate::http::request::body;
 use crate::http::strict_json;
 
 /// A JSON object as it was sent.
@@ -24,23 +24,7 @@ impl<S: Send + Sync> FromRequest<S> for Document {
                 "expected application/json",
             ));
         }
-        let body = body(request, state)
-            .await
-            .map_err(|failure| match failure {
-                BodyFailure::TooLarge => Problem::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "body_too_large",
-                    "expected at most 64 KiB",
-                ),
-                BodyFailure::Late => Problem::new(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "body_late",
-                    "the body did not come in time",
-                ),
-                BodyFailure::Incomplete => {
-                    Problem::bad_request("body_incomplete", "the body ended too early")
-                }
-            })?;
+        let body = body(request, state).await?;
         match strict_json::parse(&body) {
             Ok(Value::Object(members)) => Ok(Self(members)),
             Ok(_) => Err(Problem::bad_request(

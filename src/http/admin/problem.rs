@@ -20,7 +20,7 @@ use crate::administration::Refused;
 use crate::app::{Context, ExecuteError, RefusedRequest, Unavailable};
 use crate::causes::chain;
 use crate::http::error::no_store;
-use crate::http::request::Caller;
+use crate::http::request::{BodyFailure, Caller};
 
 /// Why an administration request was not done.
 #[derive(Clone, Debug)]
@@ -196,6 +196,17 @@ pub async fn finish(State(admin): State<Admin>, request: Request, next: Next) ->
         _ => {}
     }
     response
+}
+
+impl From<BodyFailure> for Problem {
+    fn from(failure: BodyFailure) -> Self {
+        let (code, detail) = match failure {
+            BodyFailure::TooLarge => ("body_too_large", "expected at most 64 KiB"),
+            BodyFailure::Late => ("body_late", "the body did not come in time"),
+            BodyFailure::Incomplete => ("body_incomplete", "the body ended too early"),
+        };
+        Self::new(failure.status(), code, detail)
+    }
 }
 
 impl From<Unavailable> for Problem {
