@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::Refused;
 use crate::app::{App, Context, ExecuteError, Executed, Unavailable};
+use crate::causes::chain;
 use crate::config::ProxyConfig;
 use crate::http::PrivateTerms;
 use crate::vault::VaultError;
@@ -82,7 +83,7 @@ pub(super) async fn add_proxy_as(
     );
     match added.await {
         Ok(executed) => {
-            app.ensure_signing_keys(context).await?;
+            prepare_to_sign(app, context).await;
             Ok(executed.state.configured().cloned().ok_or(Rule::Unknown)?)
         }
         Err(error) => {
@@ -128,7 +129,7 @@ pub async fn change_proxy(
     );
     match changed.await {
         Ok(executed) => {
-            app.ensure_signing_keys(context).await?;
+            prepare_to_sign(app, context).await;
             Ok(executed.state.configured().cloned().ok_or(Rule::Unknown)?)
         }
         Err(error) => {
@@ -137,6 +138,17 @@ pub async fn change_proxy(
             }
             Err(error.into())
         }
+    }
+}
+
+/// Draws the key of a new algorithm. The proxy is durable by now, whatever comes of this: it is tried again when a token is to be
+/// signed.
+async fn prepare_to_sign(app: &App, context: &Context) {
+    if let Err(error) = app.ensure_signing_keys(context).await {
+        tracing::warn!(
+            error = chain(&error),
+            "a signing key could not be made ahead"
+        );
     }
 }
 

@@ -49,6 +49,8 @@ const VIEW_AGE_MAX: Duration = Duration::from_secs(2);
 const PAGE: usize = 128;
 /// How long a refusal may wait for what other nodes appended.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(2);
+/// How often a start looks whether it may admit people.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// The state of the program: the log, the vault, and what is kept in memory of them.
 pub struct App {
@@ -244,10 +246,36 @@ impl App {
     }
 
     /// Waits until this node may admit people.
-    pub async fn until_followed(&self) {
-        self.progress.wait_for_memory(self.log.head()).await;
-        while !self.is_followed() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+    ///
+    /// # Errors
+    /// It never will: the log holds an entry that this program cannot read.
+    pub async fn until_followed(&self) -> Result<(), Unavailable> {
+        let head = self.log.head();
+        loop {
+            let reached = self.progress.wait_for_memory(head);
+            let is_reached = tokio::time::timeout(LOOK_AGAIN, reached).await.is_ok();
+            if is_reached && self.is_followed() {
+                return Ok(());
+            }
+            if is_reached {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            } else if self.progress.halted() {
+                self.check_entry(self.progress.memory()).await?;
+            }
+        }
+    }
+
+    /// Whether this program can read an entry. The store may be away, which says nothing about it.
+    async fn check_entry(&self, position: u64) -> Result<(), Unavailable> {
+        let Ok(stored) = self.log.read_after(position, 1).await else {
+            return Ok(());
+        };
+        match stored.first().map(|stored| Entry::decode(&stored.entry)) {
+            Some(Err(error)) => Err(Unavailable::Entry {
+                position,
+                source: error.into(),
+            }),
+            Some(Ok(_)) | None => Ok(()),
         }
     }
 

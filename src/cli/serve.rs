@@ -1,5 +1,7 @@
 //! `grantlog serve`, `demo`, and what `init` has the first start make.
 
+use std::pin::pin;
+
 use tracing_subscriber::EnvFilter;
 
 use super::exit::Failure;
@@ -18,11 +20,15 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
     log_to_stderr("info");
     server::raise_descriptor_limit();
     // Before anybody can see that it is ready, and end it.
-    let stopped = stopped();
-    let running = server::start(config).await?;
-    announce(&running);
+    let mut stopped = pin!(stopped());
+    let started = tokio::select! {
+        started = server::start(config) => started?,
+        // A store that does not answer may keep it waiting.
+        () = &mut stopped => return Ok(()),
+    };
+    announce(&started);
     stopped.await;
-    running.stop().await;
+    started.stop().await;
     Ok(())
 }
 

@@ -110,16 +110,17 @@ impl SigningKeys {
             .max_by_key(|key| (key.info.not_before, key.info.created_at))
     }
 
-    /// The public keys to publish at `now`; empty for HS256, whose keys are secret.
+    /// The public keys to publish at `now` by a proxy that signs with `alg`: those of other algorithms, too, with which it may have
+    /// signed a moment ago. Empty for HS256, whose keys are secret.
     #[must_use]
     pub fn jwks(&self, alg: Algorithm, now: Timestamp) -> JwkSet {
+        let verifying = self.0.iter().filter(|key| key.verifies_at(now));
+        let public = verifying.filter_map(|key| key.jwk.clone());
         JwkSet {
-            keys: self
-                .0
-                .iter()
-                .filter(|key| key.info.alg == alg && key.verifies_at(now))
-                .filter_map(|key| key.jwk.clone())
-                .collect(),
+            keys: match alg {
+                Algorithm::HS256 => Vec::new(),
+                Algorithm::ES256 | Algorithm::EdDSA | Algorithm::RS256 => public.collect(),
+            },
         }
     }
 

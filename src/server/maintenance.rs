@@ -2,8 +2,6 @@
 //! done at the next one.
 
 mod removals;
-#[cfg(test)]
-mod rig;
 mod unused_clients;
 mod upstream_tokens;
 mod vault;
@@ -13,6 +11,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use domain::Timestamp;
 use domain::id::GrantId;
+use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use crate::app::Context;
@@ -31,6 +30,7 @@ pub async fn run(shared: Shared) {
     let stopping = shared.stopping.clone();
     let minutes = async {
         let mut minutes = tokio::time::interval(EVERY);
+        minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut removed_since = Timestamp::UNIX_EPOCH;
         let mut swept = GrantId(Uuid::nil());
         loop {
@@ -78,7 +78,7 @@ mod tests {
     #[tokio::test]
     async fn a_signing_key_is_recorded_once_whatever_broke_off() {
         let folder = tempfile::tempdir().unwrap();
-        let (shared, follower) = rig::start(folder.path()).await;
+        let (shared, follower) = crate::server::rig::start(folder.path()).await;
         let (now, app) = (clock::now(), &shared.app);
         let rotation = crate::vault::Rotation {
             publish_ahead: Duration::ZERO,

@@ -12,7 +12,11 @@ mod listen;
 mod maintenance;
 mod ops;
 mod read_models;
+#[cfg(test)]
+mod rig;
 mod stores;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddr;
@@ -152,10 +156,10 @@ struct Follower {
 /// # Errors
 /// As for [`start`]; nothing is listened at.
 pub async fn prepare(config: &Config) -> Result<Option<Secret>, StartError> {
-    let (shared, follower, token) = assemble(config).await?;
-    shared.app.log.close().await;
-    follower.end().await;
-    Ok(token)
+    let (shared, follower) = assemble(config).await?;
+    let token = let_in_first_operator(&shared.app, config).await;
+    in_time(close(&shared.app, follower)).await;
+    Ok(token?)
 }
 
 /// Starts the service.
@@ -163,10 +167,21 @@ pub async fn prepare(config: &Config) -> Result<Option<Secret>, StartError> {
 /// # Errors
 /// A store, a key, an address or a declaration cannot be used.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    let (shared, follower, new_bootstrap_token) = assemble(&config).await?;
-    let server = bind(config.server.listen).await?;
-    let gateway = bind(config.gateway.listen).await?;
-    let ops = bind(config.ops.listen).await?;
+    let (shared, follower) = assemble(&config).await?;
+    let bound = async {
+        let server = bind(config.server.listen).await?;
+        let gateway = bind(config.gateway.listen).await?;
+        let ops = bind(config.ops.listen).await?;
+        let token = let_in_first_operator(&shared.app, &config).await?;
+        Ok((server, gateway, ops, token))
+    };
+    let (server, gateway, ops, new_bootstrap_token) = match bound.await {
+        Ok(bound) => bound,
+        Err(error) => {
+            in_time(close(&shared.app, follower)).await;
+            return Err(error);
+        }
+    };
     let address = |listener: &TcpListener, configured| listener.local_addr().unwrap_or(configured);
     let drained = CancellationToken::new();
     let refusals = app::record_refusals(shared.app.clone(), drained.clone().cancelled_owned());
@@ -223,14 +238,11 @@ impl Running {
         }
         // Until now somebody could be refused.
         self.drained.cancel();
-        let closed = async {
+        in_time(async {
             let _ = self.refusals.await;
-            self.app.log.close().await;
-            self.follower.end().await;
-        };
-        if tokio::time::timeout(CLOSE, closed).await.is_err() {
-            tracing::warn!("the log did not answer in time");
-        }
+            close(&self.app, self.follower).await;
+        })
+        .await;
     }
 }
 
@@ -242,7 +254,7 @@ impl Follower {
 }
 
 /// Opens the stores and puts the state together; commands can be executed from here on.
-async fn assemble(config: &Config) -> Result<(Shared, Follower, Option<Secret>), StartError> {
+async fn assemble(config: &Config) -> Result<(Shared, Follower), StartError> {
     let opened = config.clone();
     let opening = tokio::task::spawn_blocking(move || open(&opened));
     let Opened {
@@ -254,13 +266,40 @@ async fn assemble(config: &Config) -> Result<(Shared, Follower, Option<Secret>),
     let now = clock::now();
     app.vault.prepare(now).await?;
     let follower = follow(app.clone(), read_model, claim);
-    app.until_followed().await;
+    match settle(config, app.clone(), reader).await {
+        Ok(shared) => Ok((shared, follower)),
+        Err(error) => {
+            in_time(close(&app, follower)).await;
+            Err(error)
+        }
+    }
+}
+
+/// Brings what is in memory up to the log, and the log up to the configuration.
+async fn settle(config: &Config, app: Arc<App>, reader: Reader) -> Result<Shared, StartError> {
+    app.until_followed().await?;
     let shared: Shared = parts(config, app.clone(), reader)?.into();
-    let system = Context::system(now);
+    let system = Context::system(clock::now());
     app.ensure_signing_keys(&system).await?;
-    let token = administration::bootstrap(&app, &config.admin, &system).await?;
     administration::declare(&shared, config, &system).await?;
-    Ok((shared, follower, token))
+    Ok(shared)
+}
+
+async fn close(app: &App, follower: Follower) {
+    app.log.close().await;
+    follower.end().await;
+}
+
+async fn in_time(closed: impl Future<Output = ()>) {
+    if tokio::time::timeout(CLOSE, closed).await.is_err() {
+        tracing::warn!("the log did not answer in time");
+    }
+}
+
+/// Comes after whatever else can stop a start: a token that is drawn is shown by whoever called, or by nobody ever.
+async fn let_in_first_operator(app: &App, config: &Config) -> Result<Option<Secret>, Unavailable> {
+    let system = Context::system(clock::now());
+    administration::bootstrap(app, &config.admin, &system).await
 }
 
 /// What the service stands on.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use domain::entry::Entry;
 use projections::{EventRow, ReadModel, ReadModelError, Reader};
+use rusqlite::ErrorCode;
 
 use crate::app::LoadError;
 use crate::app::Unavailable;
@@ -18,8 +19,11 @@ use crate::log::Log;
 pub(super) fn open(path: &Path, log: &Log) -> Result<ReadModel, LoadError> {
     match ReadModel::open(path) {
         Ok(read_model) if is_of(path, read_model.position(), log)? => return Ok(read_model),
-        Ok(_) | Err(ReadModelError::OtherVersion | ReadModelError::Sqlite(_)) => {}
-        Err(error @ ReadModelError::Foreign) => return Err(error.into()),
+        Ok(_) | Err(ReadModelError::OtherVersion) => {}
+        Err(ReadModelError::Sqlite(error)) if is_damage(&error) => {}
+        Err(error @ (ReadModelError::Foreign | ReadModelError::Sqlite(_))) => {
+            return Err(error.into());
+        }
     }
     tracing::info!("read models are built anew from the log");
     for suffix in ["", "-wal", "-shm"] {
@@ -28,6 +32,23 @@ pub(super) fn open(path: &Path, log: &Log) -> Result<ReadModel, LoadError> {
         let _ = std::fs::remove_file(file);
     }
     Ok(ReadModel::open(path)?)
+}
+
+/// Whether the file itself is to blame, and not a full disk or somebody who holds it.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    !matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::DiskFull
+                | ErrorCode::CannotOpen
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::ReadOnly
+                | ErrorCode::PermissionDenied
+                | ErrorCode::OutOfMemory
+        )
+    )
 }
 
 /// Whether what was folded last stands where it stood.

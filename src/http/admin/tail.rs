@@ -202,10 +202,12 @@ impl Tail {
 
     async fn send(&self, event: sse::Event) -> Result<(), Over> {
         use mpsc::error::SendTimeoutError;
-        match self.sender.send_timeout(event, PATIENCE).await {
-            Ok(()) => Ok(()),
-            Err(SendTimeoutError::Closed(_)) => Err(Over),
-            Err(SendTimeoutError::Timeout(_)) => {
+        let sending = self.sender.send_timeout(event, PATIENCE);
+        let stopping = &self.admin.shared.stopping;
+        match stopping.run_until_cancelled(sending).await {
+            Some(Ok(())) => Ok(()),
+            None | Some(Err(SendTimeoutError::Closed(_))) => Err(Over),
+            Some(Err(SendTimeoutError::Timeout(_))) => {
                 let last_sent = self.next.saturating_sub(1);
                 self.lagged_at.store(last_sent, Ordering::Release);
                 Err(Over)

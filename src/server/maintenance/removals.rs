@@ -45,7 +45,7 @@ mod tests {
 
     use super::*;
     use crate::clock;
-    use crate::server::maintenance::rig::{authorize, register, start};
+    use crate::server::rig::{authorize, register, start};
 
     #[tokio::test]
     async fn a_removal_that_broke_off_is_finished() {

@@ -42,7 +42,7 @@ pub(super) async fn expire(shared: &Shared, now: Timestamp, unused: TimeDelta) {
 mod tests {
     use super::*;
     use crate::clock;
-    use crate::server::maintenance::rig::{register, start};
+    use crate::server::rig::{register, start};
 
     #[tokio::test]
     async fn unused_clients_expire_and_those_in_use_or_under_way_do_not() {

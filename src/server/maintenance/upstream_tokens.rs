@@ -51,7 +51,7 @@ pub(super) async fn sweep(
 mod tests {
     use super::*;
     use crate::clock;
-    use crate::server::maintenance::rig::{authorize, register, start};
+    use crate::server::rig::{authorize, register, start};
 
     #[tokio::test]
     async fn upstream_tokens_go_when_their_grant_has_ended_by_itself() {

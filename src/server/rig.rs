@@ -22,11 +22,10 @@ use crate::vault::{Identity, UpstreamTokens};
 
 /// The service over a new store, and what follows its log.
 pub async fn start(folder: &Path) -> (Shared, Follower) {
-    let (shared, follower, _) = assemble(&config(folder)).await.unwrap();
-    (shared, follower)
+    assemble(&config(folder)).await.unwrap()
 }
 
-fn config(folder: &Path) -> Config {
+pub fn config(folder: &Path) -> Config {
     let environment = BTreeMap::from([(
         "GRANTLOG_STORE__DATA_DIR".to_owned(),
         folder.to_str().unwrap().to_owned(),

@@ -1,0 +1,79 @@
+use std::time::Duration;
+
+use super::rig::{config, register, start};
+use super::*;
+use crate::log::{Append, NewEntry};
+
+fn anywhere(folder: &std::path::Path) -> Config {
+    let mut config = config(folder);
+    let any = "127.0.0.1:0".parse().unwrap();
+    (
+        config.server.listen,
+        config.gateway.listen,
+        config.ops.listen,
+    ) = (any, any, any);
+    config
+}
+
+#[tokio::test]
+async fn a_start_that_fails_does_not_use_up_the_first_operators_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = anywhere(folder.path());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut failing = config.clone();
+    failing.ops.listen = taken.local_addr().unwrap();
+    assert!(matches!(
+        super::start(failing).await,
+        Err(StartError::Listen { .. })
+    ));
+    let running = loop {
+        match super::start(config.clone()).await {
+            // What the failed start left has not ended yet.
+            Err(StartError::InUse(_)) => tokio::task::yield_now().await,
+            started => break started.ok().unwrap(),
+        }
+    };
+    assert!(running.new_bootstrap_token.is_some());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_log_that_this_program_cannot_read_stops_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shared, follower) = start(folder.path()).await;
+    let client = register(&shared, clock::now()).await;
+    shared.app.read_model_is_current().await.unwrap();
+    let log = &shared.app.log;
+    let known = log.read_after(log.head() - 1, 1).await.unwrap();
+    let entry = String::from_utf8(known[0].entry.clone()).unwrap();
+    let unknown = entry.replace("client.registered", "client.unheard_of");
+    assert_ne!(entry, unknown);
+    let append = Append {
+        stream: format!("client-{client}"),
+        expected: known[0].version + 1,
+        entries: vec![NewEntry {
+            entry: unknown.into_bytes(),
+            sealed: None,
+        }],
+        premises: Vec::new(),
+    };
+    let position = log.head();
+    log.append(append).await.unwrap();
+    log.close().await;
+    follower.end().await;
+    drop(shared);
+    let config = config(folder.path());
+    let again = tokio::time::timeout(Duration::from_secs(60), assemble(&config));
+    let refused = again
+        .await
+        .expect("it does not wait for ever")
+        .err()
+        .unwrap();
+    let StartError::Store(Unavailable::Entry {
+        position: found, ..
+    }) = refused
+    else {
+        panic!("{refused}");
+    };
+    assert_eq!(found, position);
+}
