@@ -12,6 +12,7 @@ use domain::Timestamp;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
+use crate::page::Page;
 use crate::sql;
 use crate::time;
 
@@ -39,9 +40,10 @@ impl BadFilter {
     }
 }
 
-/// What every list takes beside its own filters.
-const COMMON: [&str; 6] = ["since", "until", "sort", "limit", "cursor", "min_position"];
+/// What every list of the log's rows takes beside its own filters.
+const TIMES: [&str; 2] = ["since", "until"];
 
+const CURSOR: &str = "the next of a page of this same query";
 const LIMIT: usize = 100;
 const LIMIT_MAX: usize = 1000;
 
@@ -58,18 +60,70 @@ pub struct Paging {
     pub limit: usize,
     /// The read model has to know this position before it is asked.
     pub min_position: Option<u64>,
-    /// The position of the last row of the page before.
-    pub(crate) cursor: Option<u64>,
+    /// The place of the last row of the page before. It need not be there any more.
+    cursor: Option<Vec<u8>>,
     /// Which query cursors of this one belong to.
     query: [u8; 8],
 }
 
 impl Paging {
-    /// A cursor that continues behind a position.
-    pub(crate) fn cursor_after(&self, position: u64) -> String {
-        let mut bytes = position.to_be_bytes().to_vec();
-        bytes.extend(self.query);
-        URL_SAFE_NO_PAD.encode(bytes)
+    /// Names of the parameters that every list takes.
+    pub const NAMES: [&str; 4] = ["limit", "cursor", "sort", "min_position"];
+
+    /// Reads the query of a list whose rows are few and in memory, and which has no filters.
+    ///
+    /// # Errors
+    /// A name is unknown or given twice, or a value is not of its kind.
+    pub fn parse<'a>(
+        list: &str,
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, BadFilter> {
+        let (_, paging) = Pairs::paged(list, &[], pairs)?;
+        Ok(paging)
+    }
+
+    /// The page of rows that are all in memory, each with its place: bytes whose order is the list's.
+    #[must_use]
+    pub fn page<R>(&self, mut rows: Vec<(impl AsRef<[u8]>, R)>, watermark: Option<u64>) -> Page<R> {
+        if let Some(cursor) = self.cursor.as_deref() {
+            rows.retain(|(place, _)| match self.ascending {
+                true => place.as_ref() > cursor,
+                false => place.as_ref() < cursor,
+            });
+        }
+        rows.sort_by(|(one, _), (other, _)| one.as_ref().cmp(other.as_ref()));
+        if !self.ascending {
+            rows.reverse();
+        }
+        self.cut(rows, |(place, _)| place.as_ref().to_vec(), watermark)
+            .map(|(_, row)| row)
+    }
+
+    /// The page of the rows behind the cursor: of the one after it there may be some, too.
+    pub(crate) fn cut<R>(
+        &self,
+        mut rows: Vec<R>,
+        place: impl Fn(&R) -> Vec<u8>,
+        watermark: Option<u64>,
+    ) -> Page<R> {
+        let more = rows.len() > self.limit;
+        rows.truncate(self.limit);
+        let last = rows.last().filter(|_| more);
+        Page {
+            next: last.map(|last| self.cursor_after(&place(last))),
+            rows,
+            watermark,
+        }
+    }
+
+    /// The position that the page before ended with.
+    pub(crate) fn position(&self) -> Option<u64> {
+        let place = self.cursor.as_deref()?.try_into().ok()?;
+        Some(u64::from_be_bytes(place))
+    }
+
+    fn cursor_after(&self, place: &[u8]) -> String {
+        URL_SAFE_NO_PAD.encode([place, &self.query].concat())
     }
 }
 
@@ -79,17 +133,32 @@ pub(crate) struct Pairs {
 }
 
 impl Pairs {
-    /// Checks the names and takes what all lists have in common. `list` tells apart cursors of
-    /// different lists.
+    /// Checks the names and takes what all lists of the log's rows have in common.
     pub fn read<'a>(
         list: &str,
         own: &[&'static str],
         pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
         now: Timestamp,
     ) -> Result<(Self, Paging), BadFilter> {
+        let (mut pairs, mut paging) = Self::paged(list, &[own, &TIMES].concat(), pairs)?;
+        paging.since = pairs.with("since", time::EXPECTED, |text| time::since(text, now))?;
+        paging.until = pairs.with("until", time::EXPECTED, |text| time::until(text, now))?;
+        if paging.cursor.is_some() && paging.position().is_none() {
+            return Err(BadFilter::new("cursor", CURSOR));
+        }
+        Ok((pairs, paging))
+    }
+
+    /// Checks the names and takes what says which page it is. `list` tells apart cursors of
+    /// different lists.
+    fn paged<'a>(
+        list: &str,
+        own: &[&'static str],
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<(Self, Paging), BadFilter> {
         let mut left: Vec<(String, String)> = Vec::new();
         for (name, value) in pairs {
-            if !own.contains(&name) && !COMMON.contains(&name) {
+            if !own.contains(&name) && !Paging::NAMES.contains(&name) {
                 return Err(unknown(name, own));
             }
             if left.iter().any(|(known, _)| known == name) {
@@ -99,14 +168,14 @@ impl Pairs {
         }
         let query = fingerprint(list, &left);
         let mut pairs = Self { left };
-        let paging = pairs.paging(query, now)?;
+        let paging = pairs.paging(query)?;
         Ok((pairs, paging))
     }
 
-    fn paging(&mut self, query: [u8; 8], now: Timestamp) -> Result<Paging, BadFilter> {
+    fn paging(&mut self, query: [u8; 8]) -> Result<Paging, BadFilter> {
         Ok(Paging {
-            since: self.with("since", time::EXPECTED, |text| time::since(text, now))?,
-            until: self.with("until", time::EXPECTED, |text| time::until(text, now))?,
+            since: None,
+            until: None,
             ascending: self
                 .with("sort", "asc or desc", |text| match text {
                     "asc" => Some(true),
@@ -121,10 +190,10 @@ impl Pairs {
                 })?
                 .unwrap_or(LIMIT),
             min_position: self.number("min_position")?,
-            cursor: self.with("cursor", "the next of a page of this same query", |text| {
+            cursor: self.with("cursor", CURSOR, |text| {
                 let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-                let (position, of) = bytes.split_first_chunk::<8>()?;
-                (of == query).then_some(u64::from_be_bytes(*position))
+                let (place, of) = bytes.split_last_chunk::<8>()?;
+                (*of == query).then(|| place.to_vec())
             })?,
             query,
         })
@@ -207,7 +276,7 @@ impl FromStr for IpRange {
 pub struct BadIpRange;
 
 fn unknown(name: &str, own: &[&'static str]) -> BadFilter {
-    let known = || own.iter().copied().chain(COMMON);
+    let known = || own.iter().copied().chain(Paging::NAMES);
     let nearest = known()
         .map(|known| (strsim::damerau_levenshtein(known, name), known))
         .min_by_key(|(distance, _)| *distance)

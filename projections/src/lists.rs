@@ -265,7 +265,7 @@ fn types(text: &str) -> Option<Vec<TypeName>> {
 
 /// The positions that the cursor leaves.
 fn behind_cursor(paging: &Paging) -> Span {
-    match paging.cursor {
+    match paging.position() {
         None => Span::ALL,
         Some(0) if !paging.ascending => Span { first: 1, last: 0 },
         Some(last) if !paging.ascending => Span {

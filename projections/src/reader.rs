@@ -400,17 +400,9 @@ pub(crate) fn rows<T>(
 fn page<R>(
     db: &Connection,
     paging: &Paging,
-    mut rows: Vec<R>,
+    rows: Vec<R>,
     position: impl Fn(&R) -> u64,
 ) -> rusqlite::Result<Page<R>> {
-    let more = rows.len() > paging.limit;
-    rows.truncate(paging.limit);
-    Ok(Page {
-        next: rows
-            .last()
-            .filter(|_| more)
-            .map(|last| paging.cursor_after(position(last))),
-        rows,
-        watermark: next(db)?.checked_sub(1),
-    })
+    let watermark = next(db)?.checked_sub(1);
+    Ok(paging.cut(rows, |row| position(row).to_be_bytes().to_vec(), watermark))
 }

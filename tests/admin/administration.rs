@@ -15,6 +15,24 @@ async fn proxy_document(server: &Server) -> Value {
 }
 
 #[tokio::test]
+async fn a_list_goes_on_where_it_was_though_the_last_row_shown_is_gone() {
+    let server = Server::start().await;
+    for _ in 0..4 {
+        server.add_provider(&idle_provider("idp")).await;
+    }
+    for (sort, shown, next) in [("asc", 1, 2), ("desc", 4, 3)] {
+        let path = format!("/api/v1/providers?limit=1&sort={sort}");
+        let page = server.get(&path).await.expect(200).json();
+        assert_eq!(page["data"][0]["id"], shown);
+        let cursor = page["next"].as_str().expect("there is more").to_owned();
+        let gone = format!("/api/v1/providers/{shown}");
+        server.delete(&gone).await.expect(204);
+        let page = server.get(&format!("{path}&cursor={cursor}")).await;
+        assert_eq!(page.expect(200).json()["data"][0]["id"], next);
+    }
+}
+
+#[tokio::test]
 async fn a_provider_is_added_changed_and_removed() {
     let server = Server::start().await;
     let added = server

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::Admin;
 use super::authentication::{MayConfigure, MayRead, MayRevoke};
 use super::document::{Document, member, refuse_unknown, required};
-use super::list::{Query, min_position, page_of};
+use super::list::{Query, place};
 use super::problem::{Problem, invalid};
 use crate::clock;
 use crate::tokens::secret;
@@ -32,13 +32,14 @@ pub async fn list(
     State(admin): State<Admin>,
     query: Query,
 ) -> Result<Response, Problem> {
-    let head = admin.caught_up(min_position(&query)?).await?;
+    let paging = query.paging("api-keys")?;
+    let head = admin.caught_up(paging.min_position).await?;
     let (keys, watermark) = admin
         .read(|reader| Ok((reader.api_keys()?, reader.position()?.checked_sub(1))))
         .await?;
     let rows = keys.into_iter();
-    let rows = rows.map(|row| (row.api_key_id.to_string(), row)).collect();
-    let page = page_of(&query, rows, watermark)?;
+    let rows = rows.map(|row| (place(row.issued_at, row.api_key_id.0.as_bytes()), row));
+    let page = paging.page(rows.collect(), watermark);
     admin
         .record_read(&operator, "/api/v1/api-keys", &query)
         .await?;

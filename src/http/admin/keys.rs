@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::Admin;
 use super::authentication::{MayConfigure, MayRead};
 use super::document::{Document, refuse_unknown, required};
-use super::list::{Query, min_position, page_of};
+use super::list::{Query, place};
 use super::problem::Problem;
 use crate::keys::KeyInfo;
 use crate::vault::Rotation;
@@ -77,7 +77,8 @@ pub async fn list(
     State(admin): State<Admin>,
     query: Query,
 ) -> Result<Response, Problem> {
-    let head = admin.caught_up(min_position(&query)?).await?;
+    let paging = query.paging("keys")?;
+    let head = admin.caught_up(paging.min_position).await?;
     let now = operator.context.now;
     let keys = admin.shared.app.vault.signing_keys();
     let rows = keys
@@ -86,10 +87,11 @@ pub async fn list(
             let in_use = keys
                 .in_use(info.alg, now)
                 .is_some_and(|key| key.info.kid == info.kid);
-            (info.kid.clone(), Key::new(info, in_use))
+            let place = place(info.created_at, info.kid.as_bytes());
+            (place, Key::new(info, in_use))
         })
         .collect();
-    let page = page_of(&query, rows, admin.shared.app.log.head().checked_sub(1))?;
+    let page = paging.page(rows, admin.shared.app.log.head().checked_sub(1));
     admin.record_read(&operator, "/api/v1/keys", &query).await?;
     query.answer(&page, head)
 }

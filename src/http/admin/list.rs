@@ -6,7 +6,8 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use projections::{BadFilter, Listed, Page};
+use domain::Timestamp;
+use projections::{BadFilter, Listed, Page, Paging};
 use serde::Serialize;
 
 use super::Admin;
@@ -73,10 +74,12 @@ impl Query {
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// The value of a parameter.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.pairs()
-            .find_map(|(known, value)| (known == name).then_some(value))
+    /// Which page it asks for, of a list whose rows are all in memory.
+    ///
+    /// # Errors
+    /// A parameter is unknown, repeated or malformed.
+    pub fn paging(&self, list: &str) -> Result<Paging, Problem> {
+        Ok(Paging::parse(list, self.pairs())?)
     }
 
     /// Whether one of these parameters is given.
@@ -178,72 +181,7 @@ impl From<BadFilter> for Problem {
     }
 }
 
-/// Names of the parameters that every list takes.
-pub const COMMON: [&str; 4] = ["limit", "cursor", "sort", "min_position"];
-
-/// A page of rows that are few and in memory, oldest first, each with its id.
-///
-/// # Errors
-/// A parameter is unknown, repeated or malformed.
-pub fn page_of<R>(
-    query: &Query,
-    rows: Vec<(String, R)>,
-    watermark: Option<u64>,
-) -> Result<Page<R>, Problem> {
-    let bad = |name: &str, expected: &str| {
-        Problem::bad_request("invalid_parameter", format!("{name}: expected {expected}"))
-            .naming(name.chars().take(100).collect::<String>())
-    };
-    let mut seen = Vec::new();
-    for (name, _) in query.pairs() {
-        if !COMMON.contains(&name) {
-            return Err(bad(name, "one of limit, cursor, sort, min_position"));
-        }
-        if seen.contains(&name) {
-            return Err(bad(name, "to be given once"));
-        }
-        seen.push(name);
-    }
-    let limit = match query.get("limit").map(str::parse) {
-        None => 100,
-        Some(Ok(limit @ 1..=1000)) => limit,
-        Some(_) => return Err(bad("limit", "a number from 1 to 1000")),
-    };
-    let mut rows = rows;
-    match query.get("sort") {
-        Some("asc") => {}
-        None | Some("desc") => rows.reverse(),
-        Some(_) => return Err(bad("sort", "asc or desc")),
-    }
-    let start = match query.get("cursor") {
-        None => 0,
-        Some(cursor) => rows
-            .iter()
-            .position(|(id, _)| id == cursor)
-            .map(|at| at + 1)
-            .ok_or_else(|| bad("cursor", "the next of a page of this same query"))?,
-    };
-    let more = rows.len() > start + limit;
-    let shown: Vec<_> = rows.into_iter().skip(start).take(limit).collect();
-    Ok(Page {
-        next: shown.last().filter(|_| more).map(|(id, _)| id.clone()),
-        rows: shown.into_iter().map(|(_, row)| row).collect(),
-        watermark,
-    })
-}
-
-/// The `min_position` of a list that is in memory.
-///
-/// # Errors
-/// It is no position.
-pub fn min_position(query: &Query) -> Result<Option<u64>, Problem> {
-    query
-        .get("min_position")
-        .map(|text| {
-            text.parse().map_err(|_| {
-                let detail = "min_position: expected a position, a number from 0";
-                Problem::bad_request("invalid_parameter", detail).naming("min_position")
-            })
-        })
-        .transpose()
+/// The place in a list, oldest first, of what was made at an instant; the id decides among those of the same one.
+pub fn place(at: Timestamp, id: &[u8]) -> Vec<u8> {
+    [&at.timestamp_micros().to_be_bytes(), id].concat()
 }

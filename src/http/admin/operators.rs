@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::Admin;
 use super::authentication::{MayConfigure, MayRead};
 use super::document::{Document, refuse_unknown, required};
-use super::list::{Query, min_position, page_of};
+use super::list::{Query, place};
 use super::problem::Problem;
 use crate::administration::another_admin;
 use crate::app::{Context, ExecuteError, Unavailable};
@@ -34,13 +34,14 @@ pub async fn list(
     State(admin): State<Admin>,
     query: Query,
 ) -> Result<Response, Problem> {
-    let head = admin.caught_up(min_position(&query)?).await?;
+    let paging = query.paging("operators")?;
+    let head = admin.caught_up(paging.min_position).await?;
     let (operators, watermark) = admin
         .read(|reader| Ok((reader.operators()?, reader.position()?.checked_sub(1))))
         .await?;
     let rows = operators.into_iter();
-    let rows = rows.map(|row| (row.operator_id.to_string(), row)).collect();
-    let page = page_of(&query, rows, watermark)?;
+    let rows = rows.map(|row| (place(row.added_at, row.operator_id.0.as_bytes()), row));
+    let page = paging.page(rows.collect(), watermark);
     admin
         .record_read(&operator, "/api/v1/operators", &query)
         .await?;

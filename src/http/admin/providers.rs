@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::Admin;
 use super::authentication::{MayConfigure, MayRead};
 use super::document::{Document, member, merge, refuse_unknown, required};
-use super::list::{Query, min_position, page_of};
+use super::list::Query;
 use super::problem::Problem;
 use crate::administration::{Refused, add_provider, change_provider, remove_provider};
 use crate::config::PROVIDER_MEMBERS;
@@ -69,14 +69,18 @@ pub async fn list(
     State(admin): State<Admin>,
     query: Query,
 ) -> Result<Response, Problem> {
-    let head = admin.caught_up(min_position(&query)?).await?;
+    let paging = query.paging("providers")?;
+    let head = admin.caught_up(paging.min_position).await?;
     let app = &admin.shared.app;
     let providers = app.directory.providers();
     let rows = providers
         .iter()
-        .map(|(id, provider)| (id.to_string(), Shown::new(&admin.shared, *id, provider)))
+        .map(|(id, provider)| {
+            let shown = Shown::new(&admin.shared, *id, provider);
+            (id.0.to_be_bytes(), shown)
+        })
         .collect();
-    let page = page_of(&query, rows, app.progress.memory().checked_sub(1))?;
+    let page = paging.page(rows, app.progress.memory().checked_sub(1));
     admin
         .record_read(&operator, "/api/v1/providers", &query)
         .await?;

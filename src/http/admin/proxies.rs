@@ -15,7 +15,7 @@ use url::Url;
 use super::Admin;
 use super::authentication::{MayConfigure, MayRead};
 use super::document::{Document, member, merge, refuse_unknown, required};
-use super::list::{Query, min_position, page_of};
+use super::list::Query;
 use super::problem::{Problem, invalid};
 use crate::administration::{Refused, add_proxy, change_proxy, private_terms, remove_proxy};
 use crate::config::{PROXY_CONFIG_MEMBERS, ProxyConfig};
@@ -71,14 +71,15 @@ pub async fn list(
     State(admin): State<Admin>,
     query: Query,
 ) -> Result<Response, Problem> {
-    let head = admin.caught_up(min_position(&query)?).await?;
+    let paging = query.paging("proxies")?;
+    let head = admin.caught_up(paging.min_position).await?;
     let app = &admin.shared.app;
     let mut rows = Vec::new();
     for (id, proxy) in app.directory.proxies() {
         let shown = Shown::new(&admin.shared, id, &proxy).await?;
-        rows.push((id.to_string(), shown));
+        rows.push((id.0.to_be_bytes(), shown));
     }
-    let page = page_of(&query, rows, app.progress.memory().checked_sub(1))?;
+    let page = paging.page(rows, app.progress.memory().checked_sub(1));
     admin
         .record_read(&operator, "/api/v1/proxies", &query)
         .await?;

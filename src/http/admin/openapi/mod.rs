@@ -10,13 +10,12 @@ use axum::http::header;
 use axum::routing::get;
 use projections::{
     ApiKey, Client, ClientFilter, EventFilter, GrantAt, GrantFilter, Listed, Login, LoginFilter,
-    Operator,
+    Operator, Paging,
 };
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
 use utoipa::openapi::OpenApi;
 
-use super::list::COMMON;
 use super::problem::Body9457;
 use super::{Admin, keys, providers, proxies};
 use crate::config::{Key, PROVIDER_MEMBERS, PROXY_CONFIG_MEMBERS};
@@ -111,7 +110,7 @@ fn schemas_of(path: &str) -> (Option<&'static str>, Option<&'static str>) {
 fn parameters_of(path: &str) -> Option<Vec<&'static str>> {
     let with_times = |own: &[&'static str]| {
         let times = ["since", "until"];
-        [own, &times, &COMMON].concat()
+        [own, &times, &Paging::NAMES].concat()
     };
     match path {
         "/api/v1/logins" => Some(with_times(LoginFilter::NAMES)),
@@ -120,7 +119,7 @@ fn parameters_of(path: &str) -> Option<Vec<&'static str>> {
         "/api/v1/clients" => Some(with_times(ClientFilter::NAMES)),
         "/api/v1/events/stream" => Some([EventFilter::NAMES, &["since"]].concat()),
         "/api/v1/providers" | "/api/v1/proxies" | "/api/v1/operators" | "/api/v1/api-keys"
-        | "/api/v1/keys" => Some(COMMON.to_vec()),
+        | "/api/v1/keys" => Some(Paging::NAMES.to_vec()),
         _ => None,
     }
 }
