@@ -97,19 +97,19 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// Until when something could be done with it, if nothing else happens: the code redeemed,
-    /// an access token used, or a refresh token exchanged.
+    /// See [`grant::Ends::live_until`]; when it was revoked, if it was.
     #[must_use]
     pub fn live_until(&self) -> Timestamp {
         if let Some(revoked_at) = self.revoked_at {
             return revoked_at;
         }
-        let tokens = if self.redeemed_at.is_some() {
-            self.access_tokens_expire_at.max(self.refresh_expires_at)
-        } else {
-            self.code_expires_at
+        let ends = grant::Ends {
+            grant: self.expires_at,
+            code: self.code_expires_at.filter(|_| self.redeemed_at.is_none()),
+            access_tokens: self.access_tokens_expire_at,
+            refresh_token: self.refresh_expires_at,
         };
-        tokens.map_or(self.expires_at, |end| end.min(self.expires_at))
+        ends.live_until()
     }
 
     /// The grant as it stands at `now`.

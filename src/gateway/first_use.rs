@@ -54,8 +54,8 @@ impl FirstUses {
             seen.get_or_insert_async(&jti, async {
                 let command = Command::RecordAccessTokenUse { jti };
                 match shared.app.execute::<Grant>(grant, command, &context).await {
-                    Ok(recorded) if recorded.state.is_live(context.now) => Ok(()),
-                    Ok(_) | Err(ExecuteError::Refused(_)) => Err(Trouble::GrantEnded),
+                    Ok(recorded) if recorded.state.is_in_force(context.now) => Ok(()),
+                    Ok(_) | Err(ExecuteError::Refused(_)) => Err(Unrecorded::GrantEnded),
                     Err(ExecuteError::Unavailable(error)) => {
                         tracing::error!(
                             error = chain(&error),

@@ -140,7 +140,7 @@ async fn refresh_token(
         return Ok(None);
     };
     let request = &authorization.request;
-    let is_live = grant.is_live(now) && leaf.generation == token.n && now < leaf.expires_at;
+    let is_live = grant.is_in_force(now) && leaf.generation == token.n && now < leaf.expires_at;
     if !is_live || request.client_id != caller || request.proxy_id != terms.id {
         return Ok(None);
     }

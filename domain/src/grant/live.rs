@@ -80,6 +80,29 @@ pub struct Ended {
     pub reason: RevocationReason,
 }
 
+/// When a grant that was not revoked ends, and what was issued of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// The grant itself, whatever is refreshed.
+    pub grant: Timestamp,
+    /// Its code, while it waits to be redeemed.
+    pub code: Option<Timestamp>,
+    /// The last of its access tokens.
+    pub access_tokens: Option<Timestamp>,
+    /// Its newest refresh token.
+    pub refresh_token: Option<Timestamp>,
+}
+
+impl Ends {
+    /// Until when something can be done with it, if nothing else happens: the code redeemed, an access
+    /// token used, or a refresh token exchanged.
+    #[must_use]
+    pub fn live_until(self) -> Timestamp {
+        let last = self.code.max(self.access_tokens).max(self.refresh_token);
+        last.map_or(self.grant, |last| last.min(self.grant))
+    }
+}
+
 impl Live {
     /// The newest refresh token.
     #[must_use]
@@ -87,17 +110,16 @@ impl Live {
         self.redeemed()?.refresh.as_ref()
     }
 
-    pub(super) fn until(&self) -> Timestamp {
-        let tokens = match &self.tokens {
-            Tokens::None => None,
-            Tokens::Code(code) => Some(code.expires_at),
-            Tokens::Redeemed(redeemed) => {
-                let refresh = redeemed.refresh.as_ref().map(|leaf| leaf.expires_at);
-                self.access_tokens_expire_at.max(refresh)
-            }
-        };
-        let end = self.authorization.expires_at;
-        tokens.map_or(end, |tokens| tokens.min(end))
+    pub(super) fn ends(&self) -> Ends {
+        Ends {
+            grant: self.authorization.expires_at,
+            code: match &self.tokens {
+                Tokens::Code(code) => Some(code.expires_at),
+                Tokens::None | Tokens::Redeemed(_) => None,
+            },
+            access_tokens: self.access_tokens_expire_at,
+            refresh_token: self.leaf().map(|leaf| leaf.expires_at),
+        }
     }
 
     /// The token family, once the code was redeemed.

@@ -24,7 +24,7 @@ pub use event::{
     RefreshTokenReused, RefreshTokenRotated, Requested, RevocationReason, Revoked,
     UpstreamTokenRefreshed,
 };
-pub use live::{AccessToken, Ended, Leaf, Live, Redeemed, Tokens};
+pub use live::{AccessToken, Ended, Ends, Leaf, Live, Redeemed, Tokens};
 
 use std::sync::Arc;
 
@@ -153,21 +153,21 @@ impl Grant {
         }
     }
 
-    /// Whether tokens of this grant are worth anything at `now`.
+    /// Whether it was granted and is neither revoked nor past its absolute end. No token outlives that, but
+    /// many end before it: whoever holds one judges its own end beside this.
     #[must_use]
-    pub fn is_live(&self, now: Timestamp) -> bool {
+    pub fn is_in_force(&self, now: Timestamp) -> bool {
         match self {
             Self::Live(live) => now < live.authorization.expires_at,
             Self::Absent | Self::Refused | Self::Revoked(_) => false,
         }
     }
 
-    /// Until when something can be done with it, if nothing else happens: the code redeemed, an access
-    /// token used, or a refresh token exchanged. `None` where nothing can any more, or never could.
+    /// See [`Ends::live_until`]. `None` where nothing can be done with it any more, or never could.
     #[must_use]
     pub fn live_until(&self) -> Option<Timestamp> {
         match self {
-            Self::Live(live) => Some(live.until()),
+            Self::Live(live) => Some(live.ends().live_until()),
             Self::Absent | Self::Refused | Self::Revoked(_) => None,
         }
     }

@@ -92,7 +92,7 @@ fn nothing_follows_from_no_login_or_a_failed_or_denied_one() {
                 .then_refused(Rule::UnknownGrant);
         }
         let state = after::<Grant>(&history);
-        assert!(!state.is_live(at(1)));
+        assert!(!state.is_in_force(at(1)));
         assert_eq!(state.authorization(), None);
         assert_eq!(state.refresh_salt(), None);
     }
@@ -110,8 +110,8 @@ fn whom_the_grant_is_about_is_known_from_the_login_on() {
 #[test]
 fn a_grant_lives_until_its_end_and_not_at_it() {
     let state = after::<Grant>(&authorized());
-    assert!(state.is_live(at(GRANT_S - 1)));
-    assert!(!state.is_live(at(GRANT_S)));
+    assert!(state.is_in_force(at(GRANT_S - 1)));
+    assert!(!state.is_in_force(at(GRANT_S)));
 }
 
 #[test]

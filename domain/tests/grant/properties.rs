@@ -240,11 +240,11 @@ impl Run {
         let now = self.now();
         match self.model.alive() {
             None => {
-                prop_assert!(!self.state.is_live(now));
+                prop_assert!(!self.state.is_in_force(now));
                 prop_assert!(self.state.leaf().is_none());
             }
             Some(granted) => {
-                prop_assert_eq!(self.state.is_live(now), now < granted.end);
+                prop_assert_eq!(self.state.is_in_force(now), now < granted.end);
                 let authorization = self.state.authorization().expect("a grant");
                 prop_assert_eq!(authorization.expires_at, granted.end, "the end never moves");
                 prop_assert_eq!(

@@ -267,7 +267,7 @@ fn after_the_replay_every_further_one_gets_the_same_answer() {
     let mut history = up_to(2);
     history.push(Event::CodeReplayed(CodeReplayed {}));
     history.push(revoked(RevocationReason::CodeReplayed, None));
-    assert!(!after::<Grant>(&history).is_live(at(10)));
+    assert!(!after::<Grant>(&history).is_in_force(at(10)));
     given::<Grant>(&history)
         .when(redeem_with(|_| {}))
         .then_refused(Rule::Revoked);

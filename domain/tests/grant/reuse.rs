@@ -154,7 +154,7 @@ fn after_reuse_nothing_lives_and_the_token_is_still_known_as_ours() {
         Some(at(issued_at(3) + ACCESS_S)),
     ));
     let state = after::<Grant>(&history);
-    assert!(!state.is_live(at(10)));
+    assert!(!state.is_in_force(at(10)));
     assert_eq!(state.leaf(), None);
     assert_eq!(state.refresh_salt(), Some(crate::story::salt()));
     for generation in 1..=4 {

@@ -112,7 +112,7 @@ fn what_can_be_done_with_a_grant_has_an_end() {
 fn nothing_lives_after_it() {
     let history = [up_to(2), vec![by_client()]].concat();
     let state = after::<Grant>(&history);
-    assert!(!state.is_live(at(5)));
+    assert!(!state.is_in_force(at(5)));
     assert_eq!(state.leaf(), None);
     for command in [
         Command::RedeemCode(redeem()),

@@ -64,8 +64,15 @@ mod tests {
             .execute::<Client>(removed, command, &context)
             .await;
         assert!(gone.is_ok());
-        let is_live = async |grant| shared.app.fresh::<Grant>(grant).await.unwrap().is_live(now);
-        assert!(is_live(of_removed).await, "it broke off here");
+        let is_in_force = async |grant| {
+            shared
+                .app
+                .fresh::<Grant>(grant)
+                .await
+                .unwrap()
+                .is_in_force(now)
+        };
+        assert!(is_in_force(of_removed).await, "it broke off here");
         let refused = |grant, client| shared.app.revocations.contains(grant, client);
         assert!(refused(of_removed, removed) && !refused(live, stays));
         shared.app.read_model_is_current().await.unwrap();
@@ -74,8 +81,8 @@ mod tests {
 
         for _ in 0..2 {
             finish(&shared, Timestamp::UNIX_EPOCH, now).await.unwrap();
-            assert!(!is_live(of_removed).await);
-            assert!(is_live(live).await);
+            assert!(!is_in_force(of_removed).await);
+            assert!(is_in_force(live).await);
         }
         shared.app.log.close().await;
         follower.end().await;
