@@ -47,7 +47,7 @@ pub use providers::Provider;
 pub use proxies::Proxy;
 pub use reader::{Of, Reader};
 pub use rebuild::{RebuildError, Rebuilt, Until, rebuild};
-pub use recorded::{PersonalPart, Recorded, Unopened};
+pub use recorded::{Carry, Circumstances, PersonalPart, Recorded, Unopened};
 
 /// The one list of projections.
 macro_rules! projections {

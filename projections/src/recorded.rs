@@ -78,22 +78,29 @@ impl Seen<'_> {
 
 /// The request behind an append.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Circumstances {
+pub struct Circumstances {
+    /// Where it came from.
     pub ip: Option<IpAddr>,
+    /// What it called itself.
     pub user_agent: Option<String>,
 }
 
-/// The circumstances of the latest append. They are sealed with its first entry only; the others
-/// follow at adjacent positions, in the same stream and for the same request.
+/// The circumstances of the latest append, as one goes through a log or a stream. They are sealed with its first
+/// entry only; the others follow next, in the same stream and for the same request.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Carry {
+pub struct Carry {
     stream: String,
     request_id: Option<Uuid>,
+    /// Those of the entry it was moved to.
     pub circumstances: Circumstances,
 }
 
 impl Carry {
-    pub fn new(stream: String, request_id: Option<Uuid>, circumstances: Circumstances) -> Self {
+    pub(crate) fn new(
+        stream: String,
+        request_id: Option<Uuid>,
+        circumstances: Circumstances,
+    ) -> Self {
         Self {
             stream,
             request_id,
@@ -101,7 +108,7 @@ impl Carry {
         }
     }
 
-    /// Moves on to the next entry of the log.
+    /// Moves on to the next entry.
     pub fn step(&mut self, recorded: &Recorded) {
         let envelope = &recorded.entry.envelope;
         let circumstances = match &recorded.personal {

@@ -69,7 +69,7 @@ pub struct Source {
 }
 
 impl Source {
-    fn new(ip: Option<IpAddr>, user_agent: Option<String>) -> Option<Self> {
+    pub(super) fn new(ip: Option<IpAddr>, user_agent: Option<String>) -> Option<Self> {
         (ip.is_some() || user_agent.is_some()).then_some(Self { ip, user_agent })
     }
 

@@ -4,7 +4,7 @@ use domain::Timestamp;
 use domain::entry::Actor;
 use domain::event::Event;
 use domain::id::{EventId, GrantId};
-use projections::{GrantAt, PersonalPart};
+use projections::{Carry, GrantAt};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -64,31 +64,22 @@ pub fn timeline(
     }))
 }
 
-/// The events of a grant's stream below `end`. Circumstances are sealed with the first event of an append;
-/// those that follow for the same request share them.
+/// The events of a grant's stream below `end`.
 fn items(
     log: &Log,
     vault: &Vault,
     id: GrantId,
     end: Option<u64>,
 ) -> Result<Vec<Item>, Unavailable> {
-    let mut source: Option<Source> = None;
-    let mut of_request = None;
+    let mut carry = Carry::default();
     let mut items = Vec::new();
     let stream = log.read_stream_blocking(&domain::grant::stream(id))?;
     let is_told = |stored: &StoredEntry| end.is_none_or(|end| stored.position < end);
     for stored in stream.into_iter().take_while(is_told) {
         let recorded = opened(vault, &stored)?;
+        carry.step(&recorded);
         let envelope = &recorded.entry.envelope;
-        match &recorded.personal {
-            PersonalPart::Known(personal) => source = Source::of(personal),
-            PersonalPart::Absent
-                if envelope.request_id.is_some() && of_request == envelope.request_id => {}
-            PersonalPart::Absent | PersonalPart::Erased | PersonalPart::Unopened(_) => {
-                source = None
-            }
-        }
-        of_request = envelope.request_id;
+        let circumstances = carry.circumstances.clone();
         items.push(Item {
             at: envelope.recorded_at,
             position: recorded.position,
@@ -97,7 +88,7 @@ fn items(
             actor: envelope.actor,
             id: envelope.id,
             request_id: envelope.request_id,
-            source: source.clone(),
+            source: Source::new(circumstances.ip, circumstances.user_agent),
             data: recorded.entry.event,
         });
     }
