@@ -33,3 +33,4 @@ mod timestamp;
 
 pub use aggregate::{Aggregate, Fact, Refusal, Timestamp};
 pub use explain::explain;
+pub use text::is_deceptive;

@@ -4,8 +4,10 @@ use std::fmt;
 
 use serde::de::{Deserializer, Error, Visitor};
 
-/// Characters that change how the text around them looks, or that nobody sees.
-pub(crate) fn is_deceptive(c: char) -> bool {
+/// Whether a character could steer a terminal or make the text around it read otherwise than it is: controls, line
+/// separators, bidirectional controls (Unicode TR 36 §3.1), and what nobody sees.
+#[must_use]
+pub fn is_deceptive(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{180b}'..='\u{180f}'

@@ -42,7 +42,7 @@ pub use lists::{ClientFilter, EventFilter, GrantFilter, LoginFilter};
 pub use logins::{BadOutcome, Login, Outcome};
 pub use model::{FoldError, ReadModel, ReadModelError};
 pub use operators::Operator;
-pub use page::{Listed, Page};
+pub use page::{Listed, Page, inert};
 pub use providers::Provider;
 pub use proxies::Proxy;
 pub use reader::{Of, Reader};

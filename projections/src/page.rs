@@ -8,8 +8,8 @@ pub trait Listed: Serialize {
     /// Its members in the order of a table's columns.
     const COLUMNS: &'static [&'static str];
 
-    /// Its values in that order, for a CSV writer to quote. Absent ones are empty, and one that a
-    /// spreadsheet would run as a formula is preceded by an apostrophe.
+    /// Its values in that order, for a CSV writer to quote. Absent ones are empty, texts
+    /// [`inert`].
     fn record(&self) -> Vec<String> {
         let row = serde_json::to_value(self).unwrap_or_default();
         Self::COLUMNS
@@ -20,12 +20,19 @@ pub trait Listed: Serialize {
 }
 
 fn cell(value: &Value) -> String {
-    let text = match value {
+    match value {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
-    };
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) && !value.is_number() {
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => inert(text.clone()),
+        Value::Bool(_) | Value::Array(_) | Value::Object(_) => inert(value.to_string()),
+    }
+}
+
+/// Text as a cell of a table: an apostrophe precedes what a spreadsheet would take for a formula, and so would run
+/// what a stranger wrote.
+#[must_use]
+pub fn inert(text: String) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
         format!("'{text}")
     } else {
         text

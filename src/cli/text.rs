@@ -1,21 +1,7 @@
 //! Text from outside, made harmless for where it is shown.
 
+use domain::is_deceptive;
 use serde_json::Value;
-
-/// Whether a character could steer a terminal or make text read otherwise than it is: controls,
-/// line separators, bidirectional controls (Unicode TR 36 §3.1), invisible characters.
-fn is_deceptive(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{061c}'
-                | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{2069}'
-                | '\u{feff}'
-                | '\u{e0000}'..='\u{e007f}'
-        )
-}
 
 /// One line without anything deceptive; what would separate words becomes a space.
 #[must_use]
@@ -84,6 +70,7 @@ mod tests {
             ("a\u{9b}31m", "a31m"),
             ("cod\u{202e}exe.txt", "codexe.txt"),
             ("\u{2066}x\u{2069}\u{200f}\u{feff}", "x"),
+            ("so\u{ad}ft\u{34f}\u{3164}\u{fff9}", "soft"),
             ("two\r\nlines\tx", "two  lines x"),
             ("naïve 日本", "naïve 日本"),
         ] {
