@@ -8,6 +8,8 @@ use http_body_util::BodyExt;
 use http_body_util::Limited;
 
 use super::challenge::{Denial, Denied};
+use crate::http::bearer;
+use crate::http::form::is_form;
 use crate::http::request::BODY_TIME;
 
 /// Where scripts may put their key.
@@ -46,20 +48,17 @@ pub(super) fn presented<'a>(
         (None, None) => Err(Denied::Unauthenticated.because("no_credentials")),
         (Some(_), Some(_)) => Err(repeated()),
         (None, Some(key)) => Ok(Credential::ApiKey(key)),
-        (Some(authorization), None) => bearer(authorization),
+        (Some(authorization), None) => from_authorization(authorization),
     }
 }
 
-fn bearer(authorization: &str) -> Result<Credential<'_>, Denial> {
-    let (scheme, token) = authorization.split_once(' ').unwrap_or((authorization, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Denied::Unauthenticated.because("other_scheme"));
-    }
+fn from_authorization(authorization: &str) -> Result<Credential<'_>, Denial> {
+    let token = bearer::token(authorization)
+        .ok_or_else(|| Denied::Unauthenticated.because("other_scheme"))?;
     // What a front server makes of a header that was sent twice.
     if token.contains(',') {
         return Err(repeated());
     }
-    let token = token.trim_matches(' ');
     if token.starts_with(API_KEY_PREFIX) {
         Ok(Credential::ApiKey(token))
     } else {
@@ -95,17 +94,6 @@ pub(super) async fn without_token_in_form(request: Request) -> Result<Request, D
         ));
     }
     Ok(Request::from_parts(parts, Body::from(bytes)))
-}
-
-fn is_form(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .is_some_and(|kind| {
-            kind.trim()
-                .eq_ignore_ascii_case("application/x-www-form-urlencoded")
-        })
 }
 
 fn names_a_token(form: &[u8]) -> bool {

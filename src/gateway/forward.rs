@@ -31,14 +31,13 @@ use super::upstream_auth::Credentials;
 use super::upstream_uri::location_for_client;
 use crate::app::Context;
 use crate::causes::{self, chain};
-use crate::http::request::X_REQUEST_ID;
+use crate::http::request::{X_FORWARDED_FOR, X_REQUEST_ID};
 use crate::http::{Shared, Urls};
 
 /// Tools may work for minutes before they say anything; beyond this, somebody has forgotten us.
 /// Once an answer has begun it may take as long as it likes.
 const ANSWER_WITHIN: Duration = Duration::from_secs(300);
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 

@@ -91,7 +91,8 @@ impl Form {
 /// A hash-flooding or merely absurd body is not worth reading on.
 const PARAMETERS_MAX: usize = 64;
 
-fn is_form(headers: &HeaderMap) -> bool {
+/// Whether a body says that it is a form.
+pub(crate) fn is_form(headers: &HeaderMap) -> bool {
     headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())

@@ -5,6 +5,7 @@
 
 pub mod admin;
 mod authorize;
+pub(crate) mod bearer;
 mod callback;
 mod client_authentication;
 mod consent;

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use super::error::{Code, OAuthError, no_store};
 use super::form::Posted;
 use super::request::Caller;
-use super::{Shared, strict_json};
+use super::{Shared, bearer, strict_json};
 use crate::app::{Context, ProxyTerms};
 use crate::clock;
 use crate::tokens::Secret;
@@ -229,15 +229,9 @@ async fn managed(
 ) -> Result<(ProxyTerms, ClientId, String), OAuthError> {
     let terms = shared.proxy(proxy).await?;
     shared.rates.registration(context.ip)?;
-    let token = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim().to_owned())
-        .ok_or_else(missing_token)?;
+    let token = bearer::presented(headers).ok_or_else(missing_token)?;
     let client_id = client.parse().map_err(|_| wrong_token())?;
-    Ok((terms, client_id, token))
+    Ok((terms, client_id, token.to_owned()))
 }
 
 fn missing_token() -> OAuthError {

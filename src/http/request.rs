@@ -20,7 +20,8 @@ use crate::clock;
 /// Finds the events of a request; on every answer and every page.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Whom a front server asks for.
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Longer agents are cut: they are told by strangers and kept for ever.
 const USER_AGENT_BYTES_MAX: usize = 256;
 

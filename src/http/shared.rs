@@ -196,11 +196,9 @@ impl Parts {
     /// The same as text, canonical first.
     #[must_use]
     pub fn audiences(&self, proxy: ProxyId) -> Vec<String> {
-        let mut audiences = vec![self.urls.mcp(proxy)];
-        if self.default_proxy() == Some(proxy) {
-            audiences.push(self.urls.default_mcp());
-        }
-        audiences
+        let OwnResources { canonical, others } = self.own_resources(proxy);
+        let all = std::iter::once(canonical).chain(others);
+        all.map(|resource| resource.as_str().to_owned()).collect()
     }
 
     /// Our client secret at a provider; empty if it gave us none.

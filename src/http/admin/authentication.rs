@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use domain::Timestamp;
 use domain::entry::Actor;
 use domain::id::OperatorId;
@@ -22,6 +22,7 @@ use super::Admin;
 use super::problem::Problem;
 use crate::administration::BOOTSTRAP;
 use crate::app::{App, Context, Unavailable};
+use crate::http::bearer;
 use crate::http::rates::block;
 use crate::http::request::Caller;
 use crate::tokens::secret::OperatorToken;
@@ -101,7 +102,7 @@ async fn authenticate(parts: &mut Parts, admin: &Admin) -> Result<Authenticated,
             "too many failed authentications from this address, try again in a minute",
         ));
     }
-    let Some(presented) = bearer(parts) else {
+    let Some(presented) = bearer::presented(&parts.headers) else {
         return Err(Problem::unauthorized(
             "token_missing",
             "expected an operator's token: Authorization: Bearer …",
@@ -125,16 +126,6 @@ async fn authenticate(parts: &mut Parts, admin: &Admin) -> Result<Authenticated,
         context: context.by(Actor::Operator(id)),
         token,
     })
-}
-
-fn bearer(parts: &Parts) -> Option<&str> {
-    let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
-    let (value, None) = (values.next()?, values.next()) else {
-        return None;
-    };
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
 /// Failed authentications of the current minute by address.
