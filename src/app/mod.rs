@@ -9,6 +9,7 @@
 //! The outcome of an append may be unknown (see [`crate::log`]); then nothing is retried here
 //! and the caller answers "unavailable".
 
+mod address;
 mod directory;
 mod execute;
 mod follower;
@@ -29,11 +30,12 @@ use domain::{Fact, Timestamp};
 use crate::log::{Append, AppendError, Log, Premise, ReadError};
 use crate::vault::{Vault, VaultError};
 
+pub use address::customer_block;
 pub use directory::{Directory, ProxyTerms};
 pub use execute::{ExecuteError, Executed};
 pub use follower::{Progress, Unreadable, Why, decode, follow};
 pub use load::LoadError;
-pub use refusals::{Refusals, RefusedRequest, block, record as record_refusals};
+pub use refusals::{Refusals, RefusedRequest, record as record_refusals};
 pub use revocations::Revocations;
 pub use stamp::Context;
 pub use streams::Stored;

@@ -3,7 +3,7 @@
 //! addresses are refused in a minute, the rest is counted by cause alone.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::audit::RequestRefused;
@@ -12,6 +12,7 @@ use domain::id::{ClientId, ProxyId};
 use domain::{Timestamp, audit};
 use tokio::sync::mpsc;
 
+use super::address::customer_block;
 use super::{App, Context};
 
 /// A request that broke a rule before it concerned any stream.
@@ -108,7 +109,7 @@ impl Refusals {
             cause: refused.cause,
             proxy_id: refused.correlation.proxy_id,
             client_id: refused.correlation.client_id,
-            block: context.ip.map(block),
+            block: context.ip.map(customer_block),
         };
         let together = apart.together();
         let of_cause = || counts.keys().filter(|key| key.together() == together);
@@ -224,18 +225,6 @@ async fn append(app: &App, event: RequestRefused, correlation: Correlation, cont
     let event = audit::Event::RequestRefused(event).into();
     if let Err(error) = app.record("refusals", event, correlation, context).await {
         tracing::warn!(%error, "a refused request could not be recorded");
-    }
-}
-
-/// The block that one customer is given, which counts as one address: of IPv6 a /64.
-#[must_use]
-pub fn block(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
     }
 }
 

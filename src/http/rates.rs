@@ -10,7 +10,7 @@ use governor::clock::Clock;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use super::error::{Code, OAuthError};
-pub(super) use crate::app::block;
+use crate::app::customer_block;
 
 /// Requests per minute; 0 switches a limit off.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ impl Rates {
     /// # Errors
     /// There have been too many.
     pub fn registration(&self, ip: Option<IpAddr>) -> Result<(), OAuthError> {
-        check(self.registrations.as_ref(), ip.map(block))
+        check(self.registrations.as_ref(), ip.map(customer_block))
     }
 
     /// Counts an authorization request.
@@ -61,7 +61,7 @@ impl Rates {
     /// # Errors
     /// There have been too many.
     pub fn authorization(&self, ip: Option<IpAddr>) -> Result<(), OAuthError> {
-        check(self.authorizations.as_ref(), ip.map(block))
+        check(self.authorizations.as_ref(), ip.map(customer_block))
     }
 
     /// Counts a request with client authentication, before anything is known of the client.
@@ -69,7 +69,7 @@ impl Rates {
     /// # Errors
     /// There have been too many.
     pub fn token(&self, ip: Option<IpAddr>) -> Result<(), OAuthError> {
-        check(self.tokens_by_address.as_ref(), ip.map(block))
+        check(self.tokens_by_address.as_ref(), ip.map(customer_block))
     }
 
     /// Counts a request of a client that has proven who it is: nobody else uses up what is its own.

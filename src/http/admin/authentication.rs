@@ -21,9 +21,8 @@ use domain::secret::SecretHash;
 use super::Admin;
 use super::problem::Problem;
 use crate::administration::BOOTSTRAP;
-use crate::app::{App, Context, Unavailable};
+use crate::app::{App, Context, Unavailable, customer_block};
 use crate::http::bearer;
-use crate::http::rates::block;
 use crate::http::request::Caller;
 use crate::tokens::secret::OperatorToken;
 
@@ -168,7 +167,7 @@ impl Failures {
 }
 
 fn address(context: &Context) -> IpAddr {
-    context.ip.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), block)
+    context.ip.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), customer_block)
 }
 
 #[cfg(test)]
