@@ -1,15 +1,17 @@
-//! What `backup` and `restore` do with the stores of a configuration.
+//! `grantlog backup` and `restore`: copies of the store.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use serde_json::json;
 
-use super::exit::Failure;
+use super::configured::ConfigArgs;
+use super::exit::{Failure, refuse_existing, unavailable};
 use super::moving;
-use super::store::Report;
-use super::stores::{Stores, unavailable};
+use super::output::{Output, Report};
+use super::read_only::Stores;
 use crate::config::Config;
 use crate::log::{BackupError, Log};
 use crate::migrations::Schema;
@@ -18,11 +20,45 @@ use crate::vault;
 
 const LOG_FILE: &str = "log.db";
 
-/// Copies log and vault to a new folder. The vault is copied last, so every entry's key is there.
+/// Copies the store while it may be in use. The master key is not in the copy: keep it elsewhere.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// A folder that does not exist yet
+    pub target: PathBuf,
+    #[command(flatten)]
+    configuration: ConfigArgs,
+}
+
+/// Puts a copy back, where there is no store.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// The folder that `backup` wrote
+    pub from: PathBuf,
+    #[command(flatten)]
+    configuration: ConfigArgs,
+}
+
+/// Copies the store.
 ///
 /// # Errors
-/// Something is there already, or a store cannot be read.
-pub async fn backup(config: &Config, target: &Path) -> Result<Report, Failure> {
+/// See [`Failure`]; the target exists.
+pub async fn backup(args: BackupArgs, output: &mut Output) -> Result<(), Failure> {
+    let config = args.configuration.load()?;
+    refuse_existing(&args.target)?;
+    Ok(output.report(&copy(&config, &args.target).await?)?)
+}
+
+/// Puts a copy back.
+///
+/// # Errors
+/// See [`Failure`]; there is a store already.
+pub fn restore(args: RestoreArgs, output: &mut Output) -> Result<(), Failure> {
+    let config = args.configuration.load()?;
+    Ok(output.report(&put_back(&config, &args.from)?)?)
+}
+
+/// Copies log and vault to a new folder. The vault is copied last, so every entry's key is there.
+async fn copy(config: &Config, target: &Path) -> Result<Report, Failure> {
     let stores = Stores::open(config)?;
     // A file is copied as it is, rows of a database one by one.
     if let Some(url) = &config.store.database_url {
@@ -61,10 +97,7 @@ pub fn expect_known(schemas: &[(&str, Schema)]) -> Result<(), Failure> {
 }
 
 /// Puts a copy back where there is no store. The read models are built anew at the next start.
-///
-/// # Errors
-/// There is a store already, or the copy is no good.
-pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
+fn put_back(config: &Config, from: &Path) -> Result<Report, Failure> {
     let folder = &config.store.data_dir;
     if let Some(url) = &config.store.database_url {
         let report = moving::carry(config, from, url, None)?.finish()?;
@@ -81,12 +114,7 @@ pub async fn restore(config: &Config, from: &Path) -> Result<Report, Failure> {
     }
     for file in files {
         let (copied, target) = (from.join(file), folder.join(file));
-        if target.exists() {
-            return Err(Failure::Error(format!(
-                "{} exists already: nothing was overwritten",
-                target.display()
-            )));
-        }
+        refuse_existing(&target)?;
         for log in [from, folder].map(|folder| folder.join(format!("{file}-wal"))) {
             if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
                 return Err(Failure::Error(format!(

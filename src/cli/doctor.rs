@@ -2,6 +2,7 @@
 
 mod local;
 mod reach;
+mod store;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -86,7 +87,7 @@ const COLUMNS: &[Column] = &[
 pub async fn run(args: DoctorArgs, output: &mut Output) -> Result<(), Failure> {
     let config = args.configuration.load()?;
     let mut checks = vec![Check::ok("configuration", "can be used")];
-    checks.extend(local::checks(&config).await);
+    checks.extend(local::checks(&config));
     checks.extend(reach::checks(&config).await);
     let failed = checks
         .iter()

@@ -1,6 +1,7 @@
 //! How the program ends: one code per kind of failure, and the words that go with it.
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::app;
@@ -110,6 +111,23 @@ impl From<app::Unavailable> for Failure {
             other => Self::Unavailable(chain(&other)),
         }
     }
+}
+
+/// A store that fails.
+pub fn unavailable(error: &dyn std::error::Error) -> Failure {
+    Failure::Unavailable(chain(error))
+}
+
+/// Nothing is overwritten.
+///
+/// # Errors
+/// Something is there already.
+pub fn refuse_existing(path: &Path) -> Result<(), Failure> {
+    if path.exists() {
+        let reason = format!("{} exists already: nothing was overwritten", path.display());
+        return Err(Failure::Error(reason));
+    }
+    Ok(())
 }
 
 impl Failure {

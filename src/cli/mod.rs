@@ -25,12 +25,13 @@ mod operators;
 mod output;
 mod program;
 mod progress;
+mod read_only;
 mod remote;
+mod replay;
 mod serve;
 mod source;
-mod store;
-mod stores;
 mod text;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -83,9 +84,9 @@ enum Command {
     /// Investigate, or end, what somebody was granted
     Grant(grant::GrantArgs),
     /// Rebuild read models from the log, or compare them with it
-    Replay(store::ReplayArgs),
+    Replay(replay::ReplayArgs),
     /// Check the log's integrity
-    Verify(store::VerifyArgs),
+    Verify(verify::VerifyArgs),
     /// Look after proxies
     Proxy(administration::CollectionArgs),
     /// Look after providers
@@ -99,9 +100,9 @@ enum Command {
     /// Look after signing keys
     Keys(keys::KeysArgs),
     /// Copy the store
-    Backup(store::BackupArgs),
+    Backup(copies::BackupArgs),
     /// Put a copy of the store back
-    Restore(store::RestoreArgs),
+    Restore(copies::RestoreArgs),
     Move(moving::MoveArgs),
     /// Tell of migrations, or apply them
     Migrate(migrate::MigrateArgs),
@@ -158,8 +159,8 @@ async fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> 
         Command::Logins(args) => logins::run(*args, environment, output).await,
         Command::Events(args) => events::run(args, environment, output).await,
         Command::Grant(args) => grant::run(args, environment, output).await,
-        Command::Replay(args) => store::replay(args, output).await,
-        Command::Verify(args) => store::verify(args, output).await,
+        Command::Replay(args) => replay::run(args, output),
+        Command::Verify(args) => verify::run(args, output),
         Command::Proxy(args) => administration::PROXIES.run(args, environment, output).await,
         Command::Provider(args) => {
             administration::PROVIDERS
@@ -170,8 +171,8 @@ async fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> 
         Command::Operator(args) => operators::operator(args, environment, output).await,
         Command::ApiKey(args) => operators::api_key(args, environment, output).await,
         Command::Keys(args) => keys::run(args, environment, output).await,
-        Command::Backup(args) => store::backup(args, output).await,
-        Command::Restore(args) => store::restore(args, output).await,
+        Command::Backup(args) => copies::backup(args, output).await,
+        Command::Restore(args) => copies::restore(args, output),
         Command::Move(args) => moving::run(&args, environment, output),
         Command::Migrate(args) => migrate::run(args, output),
         Command::Bench(args) => bench::run(args, environment, output).await,

@@ -14,12 +14,10 @@ use serde_json::json;
 
 use super::Environment;
 use super::copies::expect_known;
-use super::exit::Failure;
-use super::output::{Output, note};
+use super::exit::{Failure, unavailable};
+use super::output::{Output, Report, note};
 use super::progress::Progress;
 use super::source::with_password;
-use super::store::Report;
-use super::stores::unavailable;
 use crate::clock;
 use crate::config::{self, Config, Secret};
 use crate::log::postgres::Target;

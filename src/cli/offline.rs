@@ -14,7 +14,8 @@ use tempfile::TempDir;
 
 use super::exit::Failure;
 use super::output::note;
-use super::stores::{self, Stores};
+use super::read_only::Stores;
+use super::replay::rebuild;
 use crate::causes::chain;
 use crate::clock;
 use crate::config::{self, Config};
@@ -82,7 +83,7 @@ impl Store {
         }
         let folder = tempfile::tempdir()?;
         let path = folder.path().join(READ_MODEL_FILE);
-        stores::rebuild(&stores, &path, Until::End)?.place()?;
+        rebuild(&stores, &path, Until::End)?.place()?;
         Ok(Self {
             reader: reader(&path)?,
             stores: Some(stores),

@@ -21,6 +21,15 @@ pub enum Format {
     JsonLines,
 }
 
+/// What came of a command: a sentence for people, a document for programs.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// One line.
+    pub sentence: String,
+    /// The same and more.
+    pub document: Value,
+}
+
 /// Asked for on the command line.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct FormatArgs {
@@ -140,6 +149,14 @@ impl Output {
                 self.writer.flush()
             }
         }
+    }
+
+    /// A [`Report`].
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub fn report(&mut self, report: &Report) -> io::Result<()> {
+        self.result(&report.sentence, &report.document)
     }
 
     /// What programs are told of something that a person is told of on stderr.

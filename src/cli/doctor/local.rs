@@ -4,17 +4,13 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
-use super::super::stores;
-use super::Check;
+use super::{Check, store};
 use crate::config::{Config, ProviderRef, PublicUrl, is_loopback, unknown_provider};
 
-pub(super) async fn checks(config: &Config) -> Vec<Check> {
+pub(super) fn checks(config: &Config) -> Vec<Check> {
     let mut checks = vec![data_folder(&config.store.data_dir), master_key(config)];
     checks.extend(config.secret_files.iter().filter_map(|path| exposed(path)));
-    checks.push(match stores::look_at(config).await {
-        Ok(found) => Check::ok("store", found),
-        Err((found, fix)) => Check::failed("store", found, fix),
-    });
+    checks.push(store::check(config));
     let (server, gateway) = (&config.server, &config.gateway);
     checks.push(listener("server.listen", server.listen));
     checks.push(listener("gateway.listen", gateway.listen));
@@ -28,7 +24,7 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
             "declare them, or add them with `grantlog provider add` and `grantlog proxy add`",
         ));
     }
-    if let Some(known) = stores::provider_names(config) {
+    if let Some(known) = store::provider_names(config) {
         checks.extend(unknown_providers(config, known));
     }
     checks
