@@ -10,10 +10,10 @@ use domain::{provider, proxy};
 
 /// The proxies and providers there are.
 #[derive(Default)]
-pub struct Directory(RwLock<Known>);
+pub struct Directory(RwLock<Configuration>);
 
 #[derive(Default)]
-struct Known {
+struct Configuration {
     proxies: BTreeMap<ProxyId, Arc<proxy::Configured>>,
     providers: BTreeMap<ProviderId, Arc<provider::Configured>>,
     /// The highest numbers ever given out, removed ones included.
@@ -202,16 +202,16 @@ impl Directory {
         }
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Known> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Configuration> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Known> {
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Configuration> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
+impl Configuration {
     fn is_news(&mut self, stream: &str, version: u64) -> bool {
         match self.versions.get_mut(stream) {
             Some(known) if *known >= version => false,

@@ -19,10 +19,10 @@ const KEPT_AT_LEAST: Duration = Duration::from_secs(25 * 60 * 60);
 
 /// Revoked grants and removed clients, each with an end to their access tokens.
 #[derive(Default)]
-pub struct Revocations(RwLock<Known>);
+pub struct Revocations(RwLock<Ended>);
 
 #[derive(Default)]
-struct Known {
+struct Ended {
     grants: HashMap<GrantId, Kept>,
     clients: HashMap<ClientId, Kept>,
 }
@@ -104,11 +104,11 @@ impl Revocations {
         }
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Known> {
+    fn read(&self) -> RwLockReadGuard<'_, Ended> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+    fn write(&self) -> RwLockWriteGuard<'_, Ended> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -20,7 +20,7 @@ use super::Gateway;
 use super::challenge::Denied;
 use super::credentials::{self, Credential};
 use super::endpoint::Stop;
-use super::first_use::Trouble;
+use super::first_use::Unrecorded;
 use super::target::{Target, for_resource};
 use crate::app::Context;
 use crate::tokens::access::{Claims, Expected, Rejection};
@@ -102,8 +102,8 @@ async fn by_token(
     let by = || context.by(admitted.actor());
     match gateway.first_uses.record(shared, &claims, by).await {
         Ok(()) => Ok(admitted),
-        Err(Trouble::GrantEnded) => Err(denied(Denied::InvalidToken, "revoked").into()),
-        Err(Trouble::Store) => Err(Stop::Unavailable),
+        Err(Unrecorded::GrantEnded) => Err(denied(Denied::InvalidToken, "revoked").into()),
+        Err(Unrecorded::Store) => Err(Stop::Unavailable),
     }
 }
 

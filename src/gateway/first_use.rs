@@ -21,9 +21,9 @@ const REMEMBERED_MAX: usize = 65_536;
 /// Access tokens that were seen before.
 pub(super) struct FirstUses(Arc<Cache<EventId, ()>>);
 
-/// Why a token is not admitted although it is genuine.
+/// Why the use of a genuine token is not recorded, and the token not admitted.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Trouble {
+pub(super) enum Unrecorded {
     /// Its grant was revoked, is over, or is not in the log.
     GrantEnded,
     /// The log cannot be read or written.
@@ -43,7 +43,7 @@ impl FirstUses {
         shared: &Shared,
         claims: &Claims,
         context: impl FnOnce() -> Context,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), Unrecorded> {
         if self.0.get(&claims.jti).is_some() {
             return Ok(());
         }
@@ -61,12 +61,12 @@ impl FirstUses {
                             error = chain(&error),
                             "the first use of an access token could not be recorded"
                         );
-                        Err(Trouble::Store)
+                        Err(Unrecorded::Store)
                     }
                 }
             })
             .await
         });
-        recording.await.unwrap_or(Err(Trouble::Store))
+        recording.await.unwrap_or(Err(Unrecorded::Store))
     }
 }

@@ -64,7 +64,7 @@ pub fn routes(shared: Shared) -> Router {
         // Whatever a page that is admitted wants to send, such as `Mcp-Param-*`.
         .layer(cors().allow_headers(AllowHeaders::mirror_request()))
         .layer(middleware::from_fn_with_state(
-            origin::Admitted::new(shared.clone()),
+            origin::AdmittedOrigins::new(shared.clone()),
             origin::guard,
         ));
     // Public, or protected by what is in the request: any origin may, as at the issuer itself.

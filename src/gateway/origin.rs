@@ -17,13 +17,13 @@ use crate::http::request::Caller;
 
 /// Whose origins are admitted.
 #[derive(Clone)]
-pub(super) struct Admitted {
+pub(super) struct AdmittedOrigins {
     shared: Shared,
     /// The origins of our own public URLs.
     own: Arc<[Origin]>,
 }
 
-impl Admitted {
+impl AdmittedOrigins {
     pub(super) fn new(shared: Shared) -> Self {
         let own = [&shared.urls.server, &shared.urls.gateway];
         let own = own.iter().filter_map(|url| Url::parse(url).ok());
@@ -43,7 +43,7 @@ impl Admitted {
 
 /// Answers 403 to other origins, before anything else is looked at.
 pub(super) async fn guard(
-    State(admitted): State<Admitted>,
+    State(admitted): State<AdmittedOrigins>,
     request: Request,
     next: Next,
 ) -> Response {

@@ -72,7 +72,7 @@ impl Unstored {
 
 /// Why there is no token to forward.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Trouble {
+pub(super) enum NoToken {
     /// The provider no longer vouches for the person, who has to log in again.
     Gone,
     /// The provider cannot be reached now.
@@ -83,7 +83,7 @@ pub(super) enum Trouble {
 
 struct Held {
     /// None: it ended, and there is nothing to renew it with.
-    outcome: Result<Option<Secret>, Trouble>,
+    outcome: Result<Option<Secret>, NoToken>,
     /// When it has to be looked at again.
     until: Timestamp,
 }
@@ -106,7 +106,7 @@ impl ProviderTokens {
         grant: GrantId,
         now: Timestamp,
         context: impl FnOnce() -> Context,
-    ) -> Result<Option<HeaderValue>, Trouble> {
+    ) -> Result<Option<HeaderValue>, NoToken> {
         if let Some(held) = self.held.get(&grant).filter(|held| now < held.until) {
             return held.authorization();
         }
@@ -129,7 +129,7 @@ impl ProviderTokens {
             flight.context.now = clock::now();
             let (held, claimed) = match flight.tokens().await {
                 Ok(found) => found,
-                Err(trouble) => (Held::trouble(trouble), None),
+                Err(why) => (Held::without(why), None),
             };
             let held = Arc::new(held);
             if let Some(seat) = seat {
@@ -140,9 +140,9 @@ impl ProviderTokens {
                 tasks.spawn(async move {
                     match flight.renewed(claimed).await {
                         // What is held is good while it is.
-                        Err(Trouble::Unavailable | Trouble::StoreAway) => {}
+                        Err(NoToken::Unavailable | NoToken::StoreAway) => {}
                         renewed => {
-                            let renewed = renewed.unwrap_or_else(Held::trouble);
+                            let renewed = renewed.unwrap_or_else(Held::without);
                             cache.insert(grant, Arc::new(renewed));
                         }
                     }
@@ -150,7 +150,7 @@ impl ProviderTokens {
             }
             held
         });
-        let held = landed.await.map_err(|_| Trouble::Unavailable)?;
+        let held = landed.await.map_err(|_| NoToken::Unavailable)?;
         held.authorization()
     }
 
@@ -158,14 +158,14 @@ impl ProviderTokens {
     /// another now.
     ///
     /// # Errors
-    /// [`Trouble::Gone`] where the person has to log in again.
+    /// [`NoToken::Gone`] where the person has to log in again.
     pub(super) async fn refused(
         &self,
         shared: &Shared,
         grant: GrantId,
         token: &HeaderValue,
         context: Context,
-    ) -> Result<bool, Trouble> {
+    ) -> Result<bool, NoToken> {
         let is_other = |held: &Held| Ok(held.authorization()?.as_ref() != Some(token));
         if let Some(held) = self.held.get(&grant)
             && is_other(&held)?
@@ -185,20 +185,20 @@ impl ProviderTokens {
             let held = flight
                 .judged(&token, goes_on)
                 .await
-                .unwrap_or_else(Held::trouble);
+                .unwrap_or_else(Held::without);
             let held = Arc::new(held);
             cache.insert(grant, held.clone());
             held
         });
-        let held = judged.await.map_err(|_| Trouble::Unavailable)?;
-        if matches!(held.outcome, Err(Trouble::Unavailable | Trouble::StoreAway)) {
+        let held = judged.await.map_err(|_| NoToken::Unavailable)?;
+        if matches!(held.outcome, Err(NoToken::Unavailable | NoToken::StoreAway)) {
             self.judged.remove(&grant);
         }
         is_other(&held)
     }
 
     /// Ends a grant whose upstream needs a token, where the last one ended for good.
-    pub(super) async fn ended(&self, shared: &Shared, grant: GrantId, context: Context) -> Trouble {
+    pub(super) async fn ended(&self, shared: &Shared, grant: GrantId, context: Context) -> NoToken {
         self.flight(shared, grant, context).gone().await
     }
 
@@ -213,8 +213,8 @@ impl ProviderTokens {
 }
 
 impl Held {
-    fn authorization(&self) -> Result<Option<HeaderValue>, Trouble> {
-        let token = self.outcome.as_ref().map_err(|trouble| *trouble)?;
+    fn authorization(&self) -> Result<Option<HeaderValue>, NoToken> {
+        let token = self.outcome.as_ref().map_err(|why| *why)?;
         token.as_ref().map(bearer).transpose()
     }
 
@@ -225,14 +225,14 @@ impl Held {
         }
     }
 
-    fn trouble(trouble: Trouble) -> Self {
+    fn without(why: NoToken) -> Self {
         let now = clock::now();
-        let until = match trouble {
+        let until = match why {
             // For those who waited for it, and nobody else.
-            Trouble::StoreAway => now,
-            Trouble::Gone | Trouble::Unavailable => now + TRY_AGAIN,
+            NoToken::StoreAway => now,
+            NoToken::Gone | NoToken::Unavailable => now + TRY_AGAIN,
         };
-        let outcome = Err(trouble);
+        let outcome = Err(why);
         Self { outcome, until }
     }
 }
@@ -247,9 +247,9 @@ fn goes_on(judged_at: Option<Timestamp>, now: Timestamp) -> Option<bool> {
     }
 }
 
-fn bearer(token: &Secret) -> Result<HeaderValue, Trouble> {
+fn bearer(token: &Secret) -> Result<HeaderValue, NoToken> {
     let text = Zeroizing::new(format!("Bearer {}", token.expose()));
-    let mut value = HeaderValue::from_str(&text).map_err(|_| Trouble::Unavailable)?;
+    let mut value = HeaderValue::from_str(&text).map_err(|_| NoToken::Unavailable)?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -13,7 +13,7 @@ use super::challenge::Denied;
 use super::endpoint::Stop;
 use super::forward::Failure;
 use super::headers::remove_hop_by_hop;
-use super::provider_tokens::Trouble;
+use super::provider_tokens::NoToken;
 use super::target::Target;
 use crate::app::{Context, ProxyTerms};
 use crate::http::Shared;
@@ -74,7 +74,7 @@ pub(super) async fn credentials(
             {
                 Ok(Some(value)) => Ok(Credentials::Authorization(value)),
                 Ok(None) => Ok(Credentials::Ended),
-                Err(trouble) => Err(stop(trouble, "upstream_token_gone", admitted)),
+                Err(why) => Err(stop(why, "upstream_token_gone", admitted)),
             }
         }
     }
@@ -95,8 +95,8 @@ pub(super) async fn refused(
         (Credentials::Ended, Admitted::Client { grant, .. })
             if status == StatusCode::UNAUTHORIZED =>
         {
-            let trouble = tokens.ended(shared, *grant, by).await;
-            stop(trouble, "upstream_token_ended", admitted)
+            let why = tokens.ended(shared, *grant, by).await;
+            stop(why, "upstream_token_ended", admitted)
         }
         (Credentials::Authorization(token), Admitted::Client { grant, .. })
             if status == StatusCode::UNAUTHORIZED =>
@@ -105,20 +105,20 @@ pub(super) async fn refused(
                 // The body is gone, so the client has to send it again.
                 Ok(true) => Stop::Unavailable,
                 Ok(false) => Failure::Unauthorized(status).into(),
-                Err(trouble) => stop(trouble, "upstream_token_gone", admitted),
+                Err(why) => stop(why, "upstream_token_gone", admitted),
             }
         }
         _ => Failure::Unauthorized(status).into(),
     }
 }
 
-fn stop(trouble: Trouble, cause: &'static str, admitted: &Admitted) -> Stop {
-    match trouble {
-        Trouble::Gone => Denied::InvalidToken
+fn stop(why: NoToken, cause: &'static str, admitted: &Admitted) -> Stop {
+    match why {
+        NoToken::Gone => Denied::InvalidToken
             .because(cause)
             .of(admitted.correlation())
             .into(),
-        Trouble::Unavailable | Trouble::StoreAway => Stop::Unavailable,
+        NoToken::Unavailable | NoToken::StoreAway => Stop::Unavailable,
     }
 }
 

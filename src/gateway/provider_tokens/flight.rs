@@ -10,7 +10,7 @@ use domain::entry::Actor;
 use domain::grant::{Command, Grant, LoginSucceeded, RevocationReason};
 use domain::id::{GrantId, SubjectId};
 
-use super::{HELD, Held, TRY_AGAIN, Trouble, Unstored, bearer};
+use super::{HELD, Held, NoToken, TRY_AGAIN, Unstored, bearer};
 use crate::app::{Context, ExecuteError, Unavailable};
 use crate::causes::chain;
 use crate::clock;
@@ -53,10 +53,10 @@ pub(super) struct Flight {
 
 impl Flight {
     /// What is handed out from now on, and what is to be renewed behind.
-    pub(super) async fn tokens(&self) -> Result<(Held, Option<Claimed>), Trouble> {
+    pub(super) async fn tokens(&self) -> Result<(Held, Option<Claimed>), NoToken> {
         let now = self.context.now;
         if self.unstored.grants().contains(&self.grant) {
-            return Err(Trouble::StoreAway);
+            return Err(NoToken::StoreAway);
         }
         let Some(stored) = self.stored().await? else {
             return Err(self.gone().await);
@@ -89,7 +89,7 @@ impl Flight {
         Ok((held, None))
     }
 
-    async fn stored(&self) -> Result<Option<StoredTokens>, Trouble> {
+    async fn stored(&self) -> Result<Option<StoredTokens>, NoToken> {
         let app = &self.shared.app;
         let stored = app.vault.upstream(self.grant).await;
         let Some(stored) = stored.map_err(|error| unavailable(&error.into()))? else {
@@ -103,10 +103,10 @@ impl Flight {
     }
 
     /// What is handed out after the upstream refused a token, for the first time or on and on.
-    pub(super) async fn judged(&self, token: &HeaderValue, goes_on: bool) -> Result<Held, Trouble> {
+    pub(super) async fn judged(&self, token: &HeaderValue, goes_on: bool) -> Result<Held, NoToken> {
         let now = self.context.now;
         if self.unstored.grants().contains(&self.grant) {
-            return Err(Trouble::StoreAway);
+            return Err(NoToken::StoreAway);
         }
         let Some(stored) = self.stored().await? else {
             return Err(self.gone().await);
@@ -122,10 +122,10 @@ impl Flight {
         Ok(Held::good(stored.tokens, now + TRY_AGAIN))
     }
 
-    async fn authorization(&self) -> Result<Arc<LoginSucceeded>, Trouble> {
+    async fn authorization(&self) -> Result<Arc<LoginSucceeded>, NoToken> {
         let grant = self.shared.app.state::<Grant>(self.grant).await;
         let grant = grant.map_err(|error| unavailable(&error))?;
-        grant.authorization().cloned().ok_or(Trouble::Gone)
+        grant.authorization().cloned().ok_or(NoToken::Gone)
     }
 
     /// Takes the renewal on, unless another has.
@@ -133,7 +133,7 @@ impl Flight {
         &self,
         stored: &StoredTokens,
         are_refused: bool,
-    ) -> Result<Option<Claimed>, Trouble> {
+    ) -> Result<Option<Claimed>, NoToken> {
         let authorization = self.authorization().await?;
         let (now, until) = (self.context.now, self.context.now + CLAIM);
         let vault = &self.shared.app.vault;
@@ -147,7 +147,7 @@ impl Flight {
         }))
     }
 
-    pub(super) async fn renewed(&self, claimed: Claimed) -> Result<Held, Trouble> {
+    pub(super) async fn renewed(&self, claimed: Claimed) -> Result<Held, NoToken> {
         let StoredTokens {
             tokens, revision, ..
         } = claimed.stored;
@@ -162,8 +162,8 @@ impl Flight {
                 let keeping = self.clone().keep(authorization.subject, revision, renewed);
                 let kept = self.shared.tasks.spawn(keeping);
                 let kept = tokio::time::timeout(STORE_WAIT, kept).await;
-                kept.map_or(Err(Trouble::StoreAway), |kept| {
-                    kept.unwrap_or(Err(Trouble::StoreAway))
+                kept.map_or(Err(NoToken::StoreAway), |kept| {
+                    kept.unwrap_or(Err(NoToken::StoreAway))
                 })
             }
             Err(failure) => {
@@ -185,7 +185,7 @@ impl Flight {
                 let nobody_knows =
                     claimed.are_refused && matches!(failure, RefreshFailure::Unavailable);
                 match has_ended || nobody_knows {
-                    true => Err(Trouble::Unavailable),
+                    true => Err(NoToken::Unavailable),
                     false => Ok(Held::good(tokens, end.map_or(again, |end| end.min(again)))),
                 }
             }
@@ -193,7 +193,7 @@ impl Flight {
     }
 
     /// The refresh token is dead, unless another node was faster and has the successor.
-    async fn rejected(&self, revision: &Revision) -> Result<Held, Trouble> {
+    async fn rejected(&self, revision: &Revision) -> Result<Held, NoToken> {
         match self.stored().await? {
             Some(other) if other.revision != *revision => {
                 Ok(Held::good(other.tokens, clock::now() + TRY_AGAIN))
@@ -203,7 +203,7 @@ impl Flight {
     }
 
     /// Waits for what another node gets.
-    async fn renewed_elsewhere(&self, read: &Revision) -> Result<Held, Trouble> {
+    async fn renewed_elsewhere(&self, read: &Revision) -> Result<Held, NoToken> {
         for _ in 0..LOOKS {
             tokio::time::sleep(LOOK_PAUSE).await;
             match self.stored().await? {
@@ -214,7 +214,7 @@ impl Flight {
                 Some(_) => {}
             }
         }
-        Err(Trouble::Unavailable)
+        Err(NoToken::Unavailable)
     }
 
     async fn ask(
@@ -255,7 +255,7 @@ impl Flight {
         subject: SubjectId,
         read: Revision,
         renewed: UpstreamTokens,
-    ) -> Result<Held, Trouble> {
+    ) -> Result<Held, NoToken> {
         let stored = self.store(subject, read, &renewed).await;
         self.unstored.grants().remove(&self.grant);
         let now = clock::now();
@@ -279,7 +279,7 @@ impl Flight {
             Ok(_) => {}
             Err(ExecuteError::Refused(_)) => {
                 self.shared.forget_upstream_tokens(self.grant).await;
-                return Err(Trouble::Gone);
+                return Err(NoToken::Gone);
             }
             Err(ExecuteError::Unavailable(error)) => return Err(unavailable(&error)),
         }
@@ -294,7 +294,7 @@ impl Flight {
         subject: SubjectId,
         read: Revision,
         tokens: &UpstreamTokens,
-    ) -> Result<bool, Trouble> {
+    ) -> Result<bool, NoToken> {
         let vault = &self.shared.app.vault;
         let mut pause = STORE_PAUSE;
         loop {
@@ -304,7 +304,7 @@ impl Flight {
                 .await
             {
                 Ok(stored) => return Ok(stored),
-                Err(VaultError::Erased(_) | VaultError::NoKey(_)) => return Err(Trouble::Gone),
+                Err(VaultError::Erased(_) | VaultError::NoKey(_)) => return Err(NoToken::Gone),
                 Err(error) => {
                     tracing::warn!(%error, grant = %self.grant, "renewed tokens wait for the store");
                 }
@@ -316,7 +316,7 @@ impl Flight {
     }
 
     /// Ends the grant: its person has to log in again.
-    pub(super) async fn gone(&self) -> Trouble {
+    pub(super) async fn gone(&self) -> NoToken {
         let command = Command::Revoke {
             reason: RevocationReason::UpstreamRefused,
         };
@@ -325,14 +325,14 @@ impl Flight {
         match app.execute::<Grant>(self.grant, command, &context).await {
             Ok(_) | Err(ExecuteError::Refused(_)) => {
                 self.shared.forget_upstream_tokens(self.grant).await;
-                Trouble::Gone
+                NoToken::Gone
             }
             Err(ExecuteError::Unavailable(error)) => unavailable(&error),
         }
     }
 }
 
-fn unavailable(error: &Unavailable) -> Trouble {
+fn unavailable(error: &Unavailable) -> NoToken {
     tracing::error!(error = chain(error), "a store failed");
-    Trouble::StoreAway
+    NoToken::StoreAway
 }
