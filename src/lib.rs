@@ -20,6 +20,7 @@ pub mod keys;
 pub mod log;
 pub mod migrations;
 pub mod postgres;
+pub mod secret;
 pub mod server;
 pub mod tokens;
 pub mod vault;

@@ -5,8 +5,8 @@ mod support;
 use domain::Aggregate;
 use domain::client::metadata::{AuthMethod, ClientMetadata};
 use domain::client::{
-    Client, Command, Credentials, Denial, Endpoint, Event, Expired, FirstAuthorized, Named,
-    Register, Registered, Removed, Remover, Rule, Secret, Update, Updated,
+    Client, Command, Credentials, Denial, Endpoint, Event, Expired, FirstAuthorized, KeptSecret,
+    Named, Register, Registered, Removed, Remover, Rule, Update, Updated,
 };
 use domain::id::{ClientId, OperatorId, ProxyId};
 use domain::redirect_uri::AllowedRedirects;
@@ -27,8 +27,8 @@ fn metadata(method: Option<&str>) -> ClientMetadata {
     ClientMetadata::parse(&document, &AllowedRedirects::default()).expect("valid")
 }
 
-fn secret(text: &str) -> Secret {
-    Secret {
+fn secret(text: &str) -> KeptSecret {
+    KeptSecret {
         hash: SecretHash::of(text),
         expires_at: None,
     }
@@ -65,7 +65,7 @@ fn update(token: &str, method: Option<&str>) -> Command {
     }))
 }
 
-fn updated(method: Option<&str>, secret: Option<Secret>) -> Event {
+fn updated(method: Option<&str>, secret: Option<KeptSecret>) -> Event {
     Event::Updated(Box::new(Updated {
         metadata: metadata(method),
         secret,
@@ -335,7 +335,7 @@ fn a_secret_ends_when_it_was_said_to() {
     let Event::Registered(mut known) = registered(None) else {
         panic!("expected a registration");
     };
-    known.secret = Some(Secret {
+    known.secret = Some(KeptSecret {
         expires_at: Some(at(10)),
         ..secret("first")
     });

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::app::{App, Context, ExecuteError, Unavailable};
 use crate::config::Admin;
 use crate::log::Premise;
-use crate::tokens::Secret;
+use crate::secret::Secret;
 use crate::tokens::secret::OperatorToken;
 
 /// The operator whose token the configuration sets.

@@ -38,9 +38,9 @@ pub use bare::serve_bare;
 pub use report::{Conditions, Figure, Report, Row};
 
 use crate::clock;
-use crate::config::Secret;
 use crate::keys::Algorithm;
 use crate::log::{self, OpenError};
+use crate::secret::Secret;
 use machine::Placement;
 use node::{Database, Place, Surroundings};
 use upstream::Upstream;

@@ -12,9 +12,9 @@ use super::connection::Connection;
 use super::machine::{self, Memory, Placement};
 use super::provider::{CLIENT_ID, CLIENT_SECRET};
 use super::{BenchError, Fallible};
-use crate::config::Secret;
 use crate::demo;
 use crate::keys::Algorithm;
+use crate::secret::Secret;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(600);

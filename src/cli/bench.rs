@@ -14,8 +14,8 @@ use super::serve::stopped;
 use super::source::with_password;
 use crate::bench::{self, BenchError, Kind, Plan, Report};
 use crate::causes::chain;
-use crate::config::Secret;
 use crate::keys::Algorithm;
+use crate::secret::Secret;
 
 /// Measure what this machine carries
 ///

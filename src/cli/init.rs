@@ -11,6 +11,7 @@ use super::exit::Failure;
 use super::output::{Format, Output, note};
 use super::serve;
 use crate::config::{self, Config, DEFAULT_FILE};
+use crate::secret::Secret;
 
 /// Where things are put, and what is known already.
 #[derive(Debug, Args)]
@@ -63,7 +64,7 @@ pub async fn run(args: InitArgs, output: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn make(args: &InitArgs) -> Result<(Config, Option<config::Secret>), Failure> {
+async fn make(args: &InitArgs) -> Result<(Config, Option<Secret>), Failure> {
     let config = config::load(Some(&args.config), &std::collections::BTreeMap::new())?;
     let data = &config.store.data_dir;
     if config.store.database_url.is_none() && is_occupied(data)? {

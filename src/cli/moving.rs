@@ -19,9 +19,10 @@ use super::output::{Output, Report, note};
 use super::progress::Progress;
 use super::source::with_password;
 use crate::clock;
-use crate::config::{self, Config, Secret};
+use crate::config::{self, Config};
 use crate::log::postgres::Target;
 use crate::log::{self, CarryError, Log};
+use crate::secret::Secret;
 use crate::server::{self, StartError};
 use crate::vault::Vault;
 

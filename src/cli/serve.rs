@@ -7,9 +7,10 @@ use tracing_subscriber::EnvFilter;
 use super::exit::Failure;
 use super::output::note;
 use crate::causes::chain;
-use crate::config::{Config, Secret};
+use crate::config::Config;
 use crate::demo;
 use crate::log::OpenError;
+use crate::secret::Secret;
 use crate::server::{self, Running, StartError};
 
 /// Serves until SIGINT or SIGTERM.
@@ -49,8 +50,7 @@ pub async fn demo(exit: bool) -> Result<(), Failure> {
 /// # Errors
 /// As for a start, but nothing is listened at.
 pub async fn prepare(config: &Config) -> Result<Option<Secret>, Failure> {
-    let token = server::prepare(config).await?;
-    Ok(token.map(|token| Secret::new(token.expose())))
+    Ok(server::prepare(config).await?)
 }
 
 fn announce(running: &Running) {

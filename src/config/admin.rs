@@ -1,8 +1,9 @@
 //! `[admin]`: the first operator.
 
+use super::ConfigError;
 use super::key::Key;
 use super::section::Section;
-use super::{ConfigError, Secret};
+use crate::secret::Secret;
 
 /// The first operator.
 #[derive(Clone, Debug)]

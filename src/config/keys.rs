@@ -1,9 +1,10 @@
 //! `[keys]`: what protects the vault.
 
+use super::ConfigError;
 use super::key::Key;
 use super::section::Section;
 use super::store::Store;
-use super::{ConfigError, Secret};
+use crate::secret::Secret;
 use crate::vault::{MasterKeyError, MasterKeys};
 
 /// What protects the vault.

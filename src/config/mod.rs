@@ -53,7 +53,6 @@ pub use proxy::{
 };
 pub use proxy_config::{Mode, ProxyConfig};
 pub use public_url::{PublicUrl, is_loopback};
-pub use secret::Secret;
 pub use server::Server;
 pub use store::Store;
 

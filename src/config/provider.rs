@@ -5,12 +5,13 @@ use std::ops::Range;
 
 use domain::provider::{Kind, Settings};
 
+use super::ConfigError;
 use super::error::Problem;
 use super::key::Key;
 use super::layers::Layers;
 use super::section::Section;
-use super::{ConfigError, Secret};
 use crate::federation::validate;
+use crate::secret::Secret;
 
 /// A provider that the file declares. Its name tells it from the others.
 #[derive(Clone, Debug)]

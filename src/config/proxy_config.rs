@@ -11,7 +11,7 @@ use domain::scope::Scope;
 use serde::Deserialize;
 use url::Url;
 
-use super::Secret;
+use crate::secret::Secret;
 
 /// The terms of a proxy. What is absent takes its default.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 
 use super::key::{Key, names};
 use super::layers::{Declared, Layers, variable};
-use super::{ConfigError, Place, Problem, Secret};
+use super::{ConfigError, Place, Problem};
+use crate::secret::Secret;
 
 /// One table of the configuration with its known keys.
 pub(super) struct Section<'l, 'a> {

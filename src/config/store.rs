@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use super::ConfigError;
 use super::key::Key;
 use super::section::Section;
-use super::{ConfigError, Secret};
 use crate::postgres;
+use crate::secret::Secret;
 
 /// Where the log, the vault and the read models are.
 #[derive(Clone, Debug)]

@@ -38,7 +38,7 @@ use zeroize::Zeroizing;
 use crate::app::Context;
 use crate::clock;
 use crate::http::Shared;
-use crate::tokens::Secret;
+use crate::secret::Secret;
 use crate::vault::UpstreamTokens;
 use flight::Flight;
 

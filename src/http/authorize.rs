@@ -30,7 +30,8 @@ use crate::app::{Context, ProxyTerms, Unavailable};
 use crate::causes::chain;
 use crate::clock;
 use crate::federation::{self, Attempt};
-use crate::tokens::{Secret, sealed};
+use crate::secret::Secret;
+use crate::tokens::sealed;
 pub(super) use outcome::{Outcome, login_error_code, redirect, see_other};
 use refusal::{Concerned, cause, local, note};
 

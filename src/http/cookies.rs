@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use domain::id::GrantId;
 use domain::secret::SecretHash;
 
-use crate::tokens::Secret;
+use crate::secret::Secret;
 
 /// How long a person has for each step.
 pub const STEP_S: i64 = 600;

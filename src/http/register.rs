@@ -20,7 +20,7 @@ use super::request::Caller;
 use super::{Shared, bearer, strict_json};
 use crate::app::{Context, ProxyTerms};
 use crate::clock;
-use crate::tokens::Secret;
+use crate::secret::Secret;
 
 const ENDPOINT: &str = "registration";
 
@@ -42,7 +42,7 @@ pub async fn register(
             client_id,
             proxy_id: terms.id,
             metadata,
-            secret: client::Secret {
+            secret: client::KeptSecret {
                 hash: secret
                     .as_ref()
                     .map_or_else(|| registration_token.hash(), Secret::hash),
@@ -116,7 +116,7 @@ pub async fn update(
             registration_token: SecretHash::of(&token),
             metadata,
             named,
-            secret: client::Secret {
+            secret: client::KeptSecret {
                 hash: secret.hash(),
                 expires_at: None,
             },

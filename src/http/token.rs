@@ -25,7 +25,7 @@ use super::request::Caller;
 use super::revoke::verified;
 use crate::app::{Context, ExecuteError, ProxyTerms};
 use crate::clock;
-use crate::tokens::Secret;
+use crate::secret::Secret;
 use crate::tokens::access::{self, Claims};
 use crate::tokens::code::Code as AuthorizationCode;
 use crate::tokens::refresh::RefreshToken;

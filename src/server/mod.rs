@@ -37,7 +37,7 @@ use crate::config::Config;
 use crate::federation::Federation;
 use crate::http::{self, Callbacks, Limits, Parts, Rates, Shared, Urls};
 use crate::log;
-use crate::tokens::Secret;
+use crate::secret::Secret;
 use crate::vault::{MasterKeyError, VaultError};
 use crate::{administration, clock, gateway};
 

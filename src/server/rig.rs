@@ -16,8 +16,8 @@ use crate::app::Context;
 use crate::clock;
 use crate::config::{Config, Sources};
 use crate::http::Shared;
+use crate::secret::Secret;
 use crate::server::{Follower, assemble};
-use crate::tokens::Secret;
 use crate::vault::{Identity, UpstreamTokens};
 
 /// The service over a new store, and what follows its log.
@@ -47,7 +47,7 @@ pub async fn register(shared: &Shared, now: Timestamp) -> ClientId {
         client_id: id,
         proxy_id: ProxyId(1),
         metadata: ClientMetadata::parse(&metadata, &Default::default()).unwrap(),
-        secret: client::Secret {
+        secret: client::KeptSecret {
             hash: token,
             expires_at: None,
         },

@@ -6,10 +6,11 @@ use std::path::Path;
 
 use super::StartError;
 use crate::clock;
-use crate::config::{Config, Secret};
+use crate::config::Config;
 use crate::log::{self, Log, Options};
 use crate::migrations::Schema;
 use crate::postgres::Postgres;
+use crate::secret::Secret;
 use crate::vault::{FILE_NAME, MasterKeyError, MasterKeys, Vault, VaultError};
 
 /// Locked by the process that folds the log into the data folder's read models.

@@ -7,7 +7,8 @@ use domain::id::GrantId;
 use domain::secret::SecretHash;
 
 use super::Malformed;
-use super::secret::{Secret, hex_id, is_random_part};
+use super::secret::{hex_id, is_random_part};
+use crate::secret::Secret;
 
 const PREFIX: &str = "gw_code_";
 

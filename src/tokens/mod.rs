@@ -6,8 +6,6 @@ pub mod refresh;
 pub mod sealed;
 pub mod secret;
 
-pub use secret::Secret;
-
 /// A presented value is not of the expected form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}")]

@@ -12,7 +12,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::id::GrantId;
 
 use super::Malformed;
-use super::secret::{Secret, hex_id, is_random_part};
+use super::secret::{hex_id, is_random_part};
+use crate::secret::Secret;
 
 const PREFIX: &str = "gw_refresh_";
 

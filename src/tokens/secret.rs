@@ -2,8 +2,6 @@
 //!
 //! The prefixes are known to secret scanners. Never change them.
 
-use std::fmt;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::id::{ApiKeyId, OperatorId};
@@ -13,20 +11,12 @@ use zeroize::Zeroizing;
 
 use super::Malformed;
 use crate::clock;
+use crate::secret::Secret;
 
 /// Characters of 32 bytes in base64url without padding.
 const ENCODED_LEN: usize = 43;
 
-/// A secret in plain: shown once or presented to us. `Debug` hides it; it is cleared when dropped.
-#[derive(Clone)]
-pub struct Secret(Zeroizing<String>);
-
 impl Secret {
-    /// Takes a secret into care.
-    pub fn new(plain: impl Into<String>) -> Self {
-        Self(Zeroizing::new(plain.into()))
-    }
-
     /// A client secret (RFC 7591 `client_secret`): `gw_secret_…`.
     #[must_use]
     pub fn for_client() -> Self {
@@ -51,25 +41,7 @@ impl Secret {
         let mut text = Zeroizing::new(String::with_capacity(prefix.len() + ENCODED_LEN));
         text.push_str(prefix);
         URL_SAFE_NO_PAD.encode_string(bytes.as_slice(), &mut text);
-        Self(text)
-    }
-
-    /// The secret itself, for the one place that hands it out.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// The only form of it that is kept.
-    #[must_use]
-    pub fn hash(&self) -> SecretHash {
-        SecretHash::of(&self.0)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
+        text.into()
     }
 }
 

@@ -12,7 +12,7 @@ use super::data_keys::{DataKey, Opened};
 use super::scope::Scope;
 use super::sql::{Sql, Value};
 use super::{Tampered, Vault, VaultError};
-use crate::tokens::Secret;
+use crate::secret::Secret;
 
 /// A token response of the upstream provider (RFC 6749 §5.1).
 #[derive(Clone, Debug)]

@@ -22,7 +22,7 @@ use grantlog::config::{Config, Sources};
 use grantlog::federation::Federation;
 use grantlog::http::{Callbacks, Limits, Parts, PrivateTerms, Rates, Shared, Urls};
 use grantlog::log::{Log, Options};
-use grantlog::tokens::Secret;
+use grantlog::secret::Secret;
 use grantlog::tokens::access::{self, Claims};
 use grantlog::tokens::secret::ApiKey;
 use grantlog::vault::{Identity, MasterKeys, UpstreamTokens, Vault};

@@ -37,7 +37,7 @@ use domain::Timestamp;
 use domain::id::{EventId, GrantId, ProviderId};
 use grantlog::clock;
 use grantlog::postgres::Postgres;
-use grantlog::tokens::Secret;
+use grantlog::secret::Secret;
 use grantlog::vault::{Identity, MasterKeys, UpstreamTokens, Vault, VaultError};
 use support::postgres::Database;
 use tempfile::TempDir;

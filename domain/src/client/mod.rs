@@ -47,7 +47,7 @@ pub struct Register {
     /// What it says about itself.
     pub metadata: ClientMetadata,
     /// A fresh secret; a public client gets none.
-    pub secret: Secret,
+    pub secret: KeptSecret,
     /// Hash of the token that manages the registration.
     pub registration_token: SecretHash,
 }
@@ -62,7 +62,7 @@ pub struct Update {
     /// Who it says it is, if it says so.
     pub named: Named,
     /// A fresh secret, for a client that was public and is no more; others keep what they have.
-    pub secret: Secret,
+    pub secret: KeptSecret,
     /// Hash of the token that manages the registration from now on.
     pub next_registration_token: SecretHash,
 }
@@ -115,7 +115,7 @@ pub struct Registered {
     pub metadata: ClientMetadata,
     /// Its secret; absent for a public client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<Secret>,
+    pub secret: Option<KeptSecret>,
     /// Hash of the token that manages the registration.
     #[serde(rename = "registration_token_sha256")]
     pub registration_token: SecretHash,
@@ -128,7 +128,7 @@ pub struct Updated {
     pub metadata: ClientMetadata,
     /// Its new secret; absent: a confidential client keeps its own, a public one has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<Secret>,
+    pub secret: Option<KeptSecret>,
     /// Hash of the token that manages the registration from now on.
     #[serde(rename = "registration_token_sha256")]
     pub registration_token: SecretHash,
@@ -152,7 +152,7 @@ pub struct Expired {}
 
 /// A client secret as it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Secret {
+pub struct KeptSecret {
     /// Its hash.
     #[serde(rename = "sha256")]
     pub hash: SecretHash,
@@ -215,7 +215,7 @@ pub struct Registration {
     /// What it says about itself.
     pub metadata: ClientMetadata,
     /// Its secret; none for a public client.
-    pub secret: Option<Secret>,
+    pub secret: Option<KeptSecret>,
     /// Hash of the token that manages the registration.
     pub registration_token: SecretHash,
     /// When it registered.

@@ -147,7 +147,7 @@ fn proxy_configured() -> proxy::Configured {
 }
 
 fn clients() -> Vec<(Envelope, Event)> {
-    use client::{Event as E, Expired, FirstAuthorized, Registered, Removed, Secret, Updated};
+    use client::{Event as E, Expired, FirstAuthorized, KeptSecret, Registered, Removed, Updated};
     let about = Correlation {
         proxy_id: Some(PROXY),
         client_id: Some(CLIENT),
@@ -155,7 +155,7 @@ fn clients() -> Vec<(Envelope, Event)> {
     };
     let sample =
         |version, actor, event: E| sample(format!("client-{CLIENT}"), version, actor, about, event);
-    let secret = Some(Secret {
+    let secret = Some(KeptSecret {
         hash: SecretHash::of("a client secret"),
         expires_at: Some(at("23:00:00")),
     });

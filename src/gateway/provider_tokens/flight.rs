@@ -16,7 +16,7 @@ use crate::causes::chain;
 use crate::clock;
 use crate::federation::{Provider, RefreshFailure};
 use crate::http::Shared;
-use crate::tokens::Secret;
+use crate::secret::Secret;
 use crate::vault::{Revision, StoredTokens, UpstreamTokens, VaultError};
 
 /// Tokens that end sooner are renewed first: the call itself takes time.

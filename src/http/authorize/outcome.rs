@@ -7,7 +7,7 @@ use domain::authorization::{Rule, Target};
 use crate::app::ProxyTerms;
 use crate::federation::{Answer, LoginFailure};
 use crate::http::Shared;
-use crate::tokens::Secret;
+use crate::secret::Secret;
 
 /// What a client is told at its redirect URI.
 pub(in crate::http) enum Outcome<'a> {

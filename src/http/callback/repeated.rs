@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 use crate::app::Unavailable;
 use crate::http::Shared;
 use crate::http::authorize::see_other;
-use crate::tokens::Secret;
+use crate::secret::Secret;
 
 /// A code lives for a minute; a reload comes sooner.
 const KEPT: Duration = Duration::from_secs(10);

@@ -10,7 +10,7 @@ use grantlog::clock;
 use grantlog::log::{Append, Log, NewEntry, OpenError, Options};
 use grantlog::migrations::Unfit;
 use grantlog::postgres::{Lease, Postgres};
-use grantlog::tokens::Secret;
+use grantlog::secret::Secret;
 use grantlog::vault::{Identity, MasterKeys, Opened, Scope, UpstreamTokens, Vault, VaultError};
 use support::postgres::Database;
 use uuid::Uuid;

@@ -50,9 +50,10 @@ fn client_metadata() -> impl Strategy<Value = client::metadata::ClientMetadata> 
 }
 
 pub fn client_events() -> Vec<BoxedStrategy<Event>> {
-    use client::{Event as E, Expired, FirstAuthorized, Registered, Removed, Secret, Updated};
+    use client::{Event as E, Expired, FirstAuthorized, KeptSecret, Registered, Removed, Updated};
     let secret = option::of(
-        (hash(), option::of(instant())).prop_map(|(hash, expires_at)| Secret { hash, expires_at }),
+        (hash(), option::of(instant()))
+            .prop_map(|(hash, expires_at)| KeptSecret { hash, expires_at }),
     );
     let registered = (
         uuid(),
