@@ -5,6 +5,8 @@
 //! ours passes, and a token that wants more (`crit`) or offers keys of its own is refused. Every
 //! refusal has its own reason, for the record; the world is told `invalid_token`.
 
+use std::fmt;
+
 use domain::Timestamp;
 use domain::id::{ClientId, EventId, GrantId, SubjectId};
 use domain::scope::Scope;
@@ -60,34 +62,24 @@ pub struct Expected<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Rejection {
     /// Not a JWT with the claims of an access token.
-    #[error("malformed")]
     Malformed,
     /// Its `typ` is not `at+jwt`: an ID token, an assertion, …
-    #[error("wrong_type")]
     WrongType,
     /// It has a `crit` header, or brings a key or the address of one.
-    #[error("unsupported_header")]
     UnsupportedHeader,
     /// Its `kid` is absent, not ours, or of a retired key.
-    #[error("unknown_key")]
     UnknownKey,
     /// Its `alg` is not that of its key; `none` is [`Rejection::Malformed`].
-    #[error("wrong_algorithm")]
     WrongAlgorithm,
     /// The signature does not match.
-    #[error("bad_signature")]
     BadSignature,
     /// Its time is over.
-    #[error("expired")]
     Expired,
     /// Its time has not come.
-    #[error("not_yet_valid")]
     NotYetValid,
     /// Another proxy, or another server, issued it.
-    #[error("wrong_issuer")]
     WrongIssuer,
     /// It is for another resource.
-    #[error("wrong_audience")]
     WrongAudience,
 }
 
@@ -107,6 +99,12 @@ impl Rejection {
             Self::WrongIssuer => "wrong_issuer",
             Self::WrongAudience => "wrong_audience",
         }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

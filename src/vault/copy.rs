@@ -131,7 +131,7 @@ impl Vault {
     /// The store failed.
     pub fn rows(&self) -> Result<u64, VaultError> {
         let row = self.0.store.read(|sql| sql.row(COUNT, &[]))?;
-        let count: i64 = row.ok_or(VaultError::Column(0))?.take(0)?;
+        let count: i64 = row.ok_or(VaultError::RowMissing)?.take(0)?;
         Ok(count.unsigned_abs())
     }
 

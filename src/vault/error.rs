@@ -31,9 +31,9 @@ pub enum VaultError {
     /// There is no secret of this owner and version.
     #[error("there is no such secret in the vault")]
     NoSecret,
-    /// There is no signing key in use for this algorithm.
-    #[error("there is no {0} signing key in use")]
-    NoSigningKey(crate::keys::Algorithm),
+    /// The library made no signing key for this algorithm.
+    #[error("a {0} signing key could not be made")]
+    KeyGeneration(crate::keys::Algorithm),
     /// The vault was opened for reading alone.
     #[error("the vault is open for reading alone")]
     ReadOnly,
@@ -55,6 +55,9 @@ pub enum VaultError {
     /// The connection was lost while the transaction was being committed.
     #[error("whether the vault's transaction holds is not known: {0}")]
     Unsettled(crate::postgres::Error),
+    /// A row that is there from the first migration on is not.
+    #[error("a row is missing from the vault")]
+    RowMissing,
     /// A column, counted from 0, holds what it cannot hold.
     #[error("column {0} of a row of the vault is not of its type")]
     Column(usize),

@@ -134,7 +134,7 @@ pub(super) fn new_key(
         not_before,
         retires_at: None,
     })
-    .map_err(|_| VaultError::NoSigningKey(alg))
+    .map_err(|_| VaultError::KeyGeneration(alg))
 }
 
 /// Stores a key unless one of its algorithm is good, now or soon. Runs in a write transaction. Returns whether

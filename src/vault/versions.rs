@@ -2,8 +2,8 @@
 //!
 //! Each kind has a version in the store, advanced by the transaction that changes it, which holds
 //! the version's row to its end: versions become visible in order, and two nodes that decide on the
-//! same kind do so one after the other. [`Vault::catch_up`], called every second, compares two
-//! numbers and reads what is new: no node trusts an older view for longer than that.
+//! same kind do so one after the other. [`Vault::catch_up`], called every half
+//! second, compares two numbers and reads what is new: no node trusts an older view for longer than that.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -60,7 +60,7 @@ fn current(sql: &dyn Sql, kept: Kept) -> Result<i64, VaultError> {
         "SELECT version FROM grantlog_vault.cache_version WHERE name = $1",
         &[Value::from(kept.name())],
     )?;
-    row.ok_or(VaultError::Column(0))?.take(0)
+    row.ok_or(VaultError::RowMissing)?.take(0)
 }
 
 /// Announces a change in the transaction that makes it, and keeps others from making one until it
@@ -70,12 +70,12 @@ pub(super) fn advance(sql: &dyn Sql, kept: Kept) -> Result<i64, VaultError> {
         "UPDATE grantlog_vault.cache_version SET version = version + 1 WHERE name = $1 RETURNING version",
         &[Value::from(kept.name())],
     )?;
-    row.ok_or(VaultError::Column(0))?.take(0)
+    row.ok_or(VaultError::RowMissing)?.take(0)
 }
 
 impl Vault {
     /// Learns what other nodes have changed: forgets the keys that they destroyed, reads the
-    /// signing keys where they made or rotated one. To be called every second.
+    /// signing keys where they made or rotated one. To be called every half second.
     ///
     /// # Errors
     /// The store failed; what is in memory then stays as old as it is.
