@@ -9,7 +9,7 @@ mod outcome;
 mod refusal;
 
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::Timestamp;
 use domain::authorization::{
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Shared;
 use super::cookies::Step;
-use super::error::{Code, OAuthError};
+use super::error::{Code, OAuthError, RETRY_AFTER_S};
 use super::pages::{ConsentPage, ErrorPage};
 use super::request::Caller;
 use crate::app::{Context, ProxyTerms, Unavailable};
@@ -32,7 +32,7 @@ use crate::clock;
 use crate::federation::{self, Attempt};
 use crate::secret::Secret;
 use crate::tokens::sealed;
-pub(super) use outcome::{Outcome, login_error_code, redirect, see_other};
+pub(super) use outcome::{Failed, Outcome, redirect, see_other};
 use refusal::{Concerned, cause, local, note};
 
 const ENDPOINT: &str = "authorization";
@@ -266,9 +266,8 @@ pub(super) fn unavailable(error: &Unavailable, context: &Context) -> Response {
         request_id: context.request_id,
     };
     let mut response = page.into_response();
-    response
-        .headers_mut()
-        .insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, RETRY_AFTER_S.into());
     response
 }
 

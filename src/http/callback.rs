@@ -25,8 +25,7 @@ use domain::subject::{self, Subject};
 
 use super::Shared;
 use super::authorize::{
-    self, LOGIN_PURPOSE, Outcome, Stop, Transaction, login_error_code, redirect, registered,
-    unavailable,
+    self, Failed, LOGIN_PURPOSE, Outcome, Stop, Transaction, redirect, registered, unavailable,
 };
 use super::cookies::{STEP_S, Step};
 use super::request::Caller;
@@ -262,7 +261,7 @@ async fn admit(
             return fail(shared, terms, transaction, failure, &context).await;
         }
         Ok(false) => {
-            let told = || redirect(shared, terms, target, Outcome::Error("access_denied"));
+            let told = || redirect(shared, terms, target, Outcome::Failed(Failed::AccessDenied));
             let reason = "subject_not_allowed";
             return record_failure(shared, transaction, reason, &context, told).await;
         }
@@ -282,7 +281,7 @@ async fn admit(
         }
         Err(ExecuteError::Refused(rule)) => {
             tracing::warn!(rule = rule.as_str(), "a login was refused");
-            redirect(shared, terms, target, Outcome::Error("server_error"))
+            redirect(shared, terms, target, Outcome::Failed(Failed::ServerError))
         }
         Err(ExecuteError::Unavailable(error)) => unavailable(&error, &context),
     }
@@ -385,10 +384,10 @@ pub(super) async fn fail(
     failure: LoginFailure,
     context: &Context,
 ) -> Response {
-    let told = || match login_error_code(failure) {
-        Some(code) => {
+    let told = || match Failed::told(failure) {
+        Some(failed) => {
             let target = &transaction.request.target;
-            redirect(shared, terms, target, Outcome::Error(code))
+            redirect(shared, terms, target, Outcome::Failed(failed))
         }
         None => page(shared, Some(transaction), context, &Wrong::Answer(failure)),
     };

@@ -10,7 +10,7 @@ use domain::event::Correlation;
 use domain::grant::{Command, DenyConsent, Grant};
 
 use super::authorize::{
-    CONSENT_PURPOSE, Outcome, Transaction, redirect, registered, to_provider, unavailable,
+    CONSENT_PURPOSE, Failed, Outcome, Transaction, redirect, registered, to_provider, unavailable,
 };
 use super::cookies::{STEP_S, Step};
 use super::form::{Form, Posted};
@@ -147,7 +147,7 @@ async fn deny(
             shared,
             terms,
             &transaction.request.target,
-            Outcome::Error("access_denied"),
+            Outcome::Failed(Failed::AccessDenied),
         ),
         Err(ExecuteError::Unavailable(error)) => unavailable(&error, context),
     }

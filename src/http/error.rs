@@ -33,8 +33,11 @@ pub struct OAuthError {
     /// Whether a stream already tells of it.
     pub is_recorded: bool,
     /// When it is worth asking again, where that is why: after so many seconds.
-    pub retry_after_s: u64,
+    pub retry_after_s: Option<u64>,
 }
+
+/// When a store that failed may be back.
+pub(super) const RETRY_AFTER_S: u64 = 2;
 
 /// Error codes, as the RFCs spell them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -80,13 +83,23 @@ impl OAuthError {
             description: description.into(),
             cause,
             is_recorded: false,
-            retry_after_s: 2,
+            retry_after_s: (code == Code::TemporarilyUnavailable).then_some(RETRY_AFTER_S),
         }
     }
 
     /// The request is malformed.
     pub fn invalid_request(cause: &'static str, description: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidRequest, cause, description)
+    }
+
+    /// The code or refresh token is good for nothing; why is not told.
+    #[must_use]
+    pub fn invalid_grant(cause: &'static str) -> Self {
+        Self::new(
+            Code::InvalidGrant,
+            cause,
+            "the grant is invalid, expired, revoked or was issued to another client",
+        )
     }
 
     /// There is no such proxy, or it is switched off.
@@ -122,10 +135,6 @@ impl Code {
             _ => None,
         }
     }
-
-    fn is_worth_a_retry(self) -> bool {
-        matches!(self, Self::SlowDown | Self::TemporarilyUnavailable)
-    }
 }
 
 #[derive(Serialize)]
@@ -148,8 +157,8 @@ impl IntoResponse for OAuthError {
             let challenge = HeaderValue::from_static(challenge);
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
-        if self.code.is_worth_a_retry() {
-            headers.insert(header::RETRY_AFTER, self.retry_after_s.into());
+        if let Some(wait) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, wait.into());
         }
         response
     }
@@ -215,10 +224,17 @@ where
 impl From<grant::Rule> for OAuthError {
     fn from(rule: grant::Rule) -> Self {
         use grant::Rule;
-        let (code, description) = match rule {
-            Rule::ResourceMismatch => (Code::InvalidTarget, "resource was not authorized"),
-            Rule::ScopeExceeded => (Code::InvalidScope, "scope exceeds what was granted"),
-            Rule::AlreadyAnswered => (Code::InvalidRequest, "this authorization was answered"),
+        let cause = rule.as_str();
+        let told = match rule {
+            Rule::ResourceMismatch => {
+                Self::new(Code::InvalidTarget, cause, "resource was not authorized")
+            }
+            Rule::ScopeExceeded => {
+                Self::new(Code::InvalidScope, cause, "scope exceeds what was granted")
+            }
+            Rule::AlreadyAnswered => {
+                Self::invalid_request(cause, "this authorization was answered")
+            }
             Rule::CodeVerifierMissing
             | Rule::CodeVerifierMismatch
             | Rule::UnknownGrant
@@ -233,14 +249,11 @@ impl From<grant::Rule> for OAuthError {
             | Rule::RefreshTokenReused
             | Rule::RetriedTooOften
             | Rule::GrantExpired
-            | Rule::Revoked => (
-                Code::InvalidGrant,
-                "the grant is invalid, expired, revoked or was issued to another client",
-            ),
+            | Rule::Revoked => Self::invalid_grant(cause),
         };
         Self {
             is_recorded: matches!(rule, Rule::CodeReplayed | Rule::RefreshTokenReused),
-            ..Self::new(code, rule.as_str(), description)
+            ..told
         }
     }
 }

@@ -97,7 +97,8 @@ async fn redeem(
     form: &Form,
     context: &Context,
 ) -> Result<Issued, OAuthError> {
-    let code = AuthorizationCode::parse(form.required("code")?).map_err(|_| malformed("code"))?;
+    let code = AuthorizationCode::parse(form.required("code")?)
+        .map_err(|_| OAuthError::invalid_grant("unknown_code"))?;
     let may_refresh = client.registration.metadata.allows(GrantType::RefreshToken);
     let command = Command::RedeemCode(grant::RedeemCode {
         client_id: client.id,
@@ -120,13 +121,13 @@ async fn refresh(
     context: &Context,
 ) -> Result<Issued, OAuthError> {
     let presented = form.required("refresh_token")?;
-    let token = RefreshToken::parse(presented).map_err(|_| malformed("refresh_token"))?;
+    let token = RefreshToken::parse(presented).map_err(|_| Rule::UnknownRefreshToken)?;
     let scope =
         form.get("scope").map(str::parse).transpose().map_err(|_| {
             OAuthError::new(Code::InvalidScope, "malformed_scope", "malformed scope")
         })?;
     if !verified(shared, &token).await? {
-        return Err(malformed("refresh_token"));
+        return Err(Rule::UnknownRefreshToken.into());
     }
     let command = Command::RotateRefreshToken(grant::RotateRefreshToken {
         client_id: client.id,
@@ -291,18 +292,6 @@ fn resource(
         let own = shared.own_resources(terms.id);
         RequestedResource { resource, own }
     }))
-}
-
-fn malformed(what: &'static str) -> OAuthError {
-    OAuthError::new(
-        Code::InvalidGrant,
-        if what == "code" {
-            "unknown_code"
-        } else {
-            "unknown_refresh_token"
-        },
-        "the grant is invalid, expired, revoked or was issued to another client",
-    )
 }
 
 #[cfg(test)]

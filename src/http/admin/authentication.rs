@@ -11,7 +11,6 @@ use std::sync::{Mutex, PoisonError};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::StatusCode;
 use domain::Timestamp;
 use domain::entry::Actor;
 use domain::id::OperatorId;
@@ -95,17 +94,10 @@ impl Authenticated {
 async fn authenticate(parts: &mut Parts, admin: &Admin) -> Result<Authenticated, Problem> {
     let Ok(Caller(context)) = Caller::from_request_parts(parts, admin).await;
     if admin.failures.are_too_many(&context) {
-        return Err(Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_failures",
-            "too many failed authentications from this address, try again in a minute",
-        ));
+        return Err(Problem::too_many_failures());
     }
     let Some(presented) = bearer::presented(&parts.headers) else {
-        return Err(Problem::unauthorized(
-            "token_missing",
-            "expected an operator's token: Authorization: Bearer …",
-        ));
+        return Err(Problem::token_missing());
     };
     let (id, token) = match OperatorToken::parse(presented) {
         Ok(token) => (token.id, token.hash),
@@ -114,10 +106,7 @@ async fn authenticate(parts: &mut Parts, admin: &Admin) -> Result<Authenticated,
     let state = admin.shared.app.fresh::<Operator>(id).await?;
     let Some(operator) = state.authenticate(&token) else {
         admin.failures.count(&context);
-        return Err(Problem::unauthorized(
-            "token_invalid",
-            "the token is no operator's",
-        ));
+        return Err(Problem::token_invalid());
     };
     Ok(Authenticated {
         id,
@@ -167,7 +156,9 @@ impl Failures {
 }
 
 fn address(context: &Context) -> IpAddr {
-    context.ip.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), customer_block)
+    context
+        .ip
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), customer_block)
 }
 
 #[cfg(test)]

@@ -149,12 +149,8 @@ impl Parts {
         let reached = app.progress.wait_for_read_model(position.saturating_add(1));
         let reached = tokio::time::timeout(PATIENCE, reached).await;
         reached.map(|()| head).map_err(|_| {
-            Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "read_model_behind",
-                "the read model has not reached min_position yet",
-            )
-            .naming("min_position")
+            let detail = "the read model has not reached min_position yet";
+            Problem::unavailable("read_model_behind", detail).naming("min_position")
         })
     }
 

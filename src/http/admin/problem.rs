@@ -19,7 +19,7 @@ use super::Admin;
 use crate::administration::Refused;
 use crate::app::{Context, ExecuteError, RefusedRequest, Unavailable};
 use crate::causes::chain;
-use crate::http::error::no_store;
+use crate::http::error::{RETRY_AFTER_S, no_store};
 use crate::http::request::{BodyFailure, Caller};
 
 /// Why an administration request was not done.
@@ -32,6 +32,10 @@ pub struct Problem {
     name: Option<String>,
     /// Who was denied, once they are known.
     denied: Option<Box<Context>>,
+    /// How to authenticate, where that is missing (RFC 9110 §11.6.1).
+    challenge: Option<&'static str>,
+    /// When it is worth asking again, where that is why: after so many seconds.
+    retry_after_s: Option<u64>,
 }
 
 /// The body of a problem (RFC 9457 §3).
@@ -71,6 +75,8 @@ impl Problem {
             detail: detail.into(),
             name: None,
             denied: None,
+            challenge: None,
+            retry_after_s: None,
         }
     }
 
@@ -93,10 +99,42 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
 
-    /// No operator could be told from the request.
+    /// It cannot be done now.
+    pub fn unavailable(code: &'static str, detail: &'static str) -> Self {
+        Self {
+            retry_after_s: Some(RETRY_AFTER_S),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+        }
+    }
+
+    /// No operator's token was presented; whoever presents nothing is not told that it was wrong (RFC 6750 §3.1).
     #[must_use]
-    pub fn unauthorized(code: &'static str, detail: &'static str) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, code, detail)
+    pub fn token_missing() -> Self {
+        let detail = "expected an operator's token: Authorization: Bearer …";
+        Self {
+            challenge: Some("Bearer realm=\"grantlog\""),
+            ..Self::new(StatusCode::UNAUTHORIZED, "token_missing", detail)
+        }
+    }
+
+    /// What was presented is no operator's token.
+    #[must_use]
+    pub fn token_invalid() -> Self {
+        let detail = "the token is no operator's";
+        Self {
+            challenge: Some("Bearer realm=\"grantlog\", error=\"invalid_token\""),
+            ..Self::new(StatusCode::UNAUTHORIZED, "token_invalid", detail)
+        }
+    }
+
+    /// Nobody at this address is listened to until the minute is over.
+    #[must_use]
+    pub fn too_many_failures() -> Self {
+        let detail = "too many failed authentications from this address, try again in a minute";
+        Self {
+            retry_after_s: Some(60),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_failures", detail)
+        }
     }
 
     /// The operator's role does not allow it.
@@ -115,11 +153,15 @@ impl Problem {
     /// The read models cannot answer now.
     #[must_use]
     pub fn read_model(error: &(dyn std::error::Error + 'static)) -> Self {
-        tracing::error!(error, "a read model failed");
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "read_model_unavailable",
-            "try again later",
+        tracing::error!(error = chain(error), "a read model failed");
+        Self::unavailable("read_model_unavailable", "try again later")
+    }
+
+    /// Whether somebody was denied something, which is for the record.
+    fn is_denial(&self) -> bool {
+        matches!(
+            self.status,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
         )
     }
 
@@ -150,7 +192,7 @@ pub async fn finish(State(admin): State<Admin>, request: Request, next: Next) ->
         return response;
     };
     let context = caller.map(|Caller(context)| context);
-    if let (401 | 403 | 429, Some(anonymous)) = (problem.status.as_u16(), &context) {
+    if let (true, Some(anonymous)) = (problem.is_denial(), &context) {
         let refused = RefusedRequest {
             endpoint: "administration",
             cause: problem.code,
@@ -176,24 +218,12 @@ pub async fn finish(State(admin): State<Admin>, request: Request, next: Next) ->
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),
     );
-    match problem.status {
-        StatusCode::UNAUTHORIZED => {
-            let challenge = match problem.code {
-                "token_missing" => "Bearer realm=\"grantlog\"",
-                _ => "Bearer realm=\"grantlog\", error=\"invalid_token\"",
-            };
-            headers.insert(
-                header::WWW_AUTHENTICATE,
-                HeaderValue::from_static(challenge),
-            );
-        }
-        StatusCode::SERVICE_UNAVAILABLE => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
-        }
-        StatusCode::TOO_MANY_REQUESTS => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
-        }
-        _ => {}
+    if let Some(challenge) = problem.challenge {
+        let challenge = HeaderValue::from_static(challenge);
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(wait) = problem.retry_after_s {
+        headers.insert(header::RETRY_AFTER, wait.into());
     }
     response
 }
@@ -212,11 +242,7 @@ impl From<BodyFailure> for Problem {
 impl From<Unavailable> for Problem {
     fn from(error: Unavailable) -> Self {
         tracing::error!(error = chain(&error), "a store failed");
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "store_unavailable",
-            "try again later",
-        )
+        Self::unavailable("store_unavailable", "try again later")
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
@@ -76,11 +76,8 @@ pub async fn stream(
         None => head,
     };
     let permit = admin.tails.clone().try_acquire_owned().map_err(|_| {
-        Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too_many_streams",
-            "too many event streams are open on this node",
-        )
+        let detail = "too many event streams are open on this node";
+        Problem::unavailable("too_many_streams", detail)
     })?;
     admin
         .record_read(&operator, "/api/v1/events/stream", &query)

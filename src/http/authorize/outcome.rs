@@ -15,7 +15,44 @@ pub(in crate::http) enum Outcome<'a> {
     /// The request breaks a rule.
     Refused(Rule),
     /// The request was good, and nothing came of it.
-    Error(&'static str),
+    Failed(Failed),
+}
+
+/// Why nothing came of a good request (RFC 6749 §4.1.2.1).
+#[derive(Clone, Copy)]
+pub(in crate::http) enum Failed {
+    AccessDenied,
+    TemporarilyUnavailable,
+    ServerError,
+}
+
+impl Failed {
+    /// What a client is told of a failed login; `None` where it must not be told.
+    pub(in crate::http) fn told(failure: LoginFailure) -> Option<Self> {
+        match failure.answer() {
+            Answer::AccessDenied => Some(Self::AccessDenied),
+            Answer::TemporarilyUnavailable => Some(Self::TemporarilyUnavailable),
+            Answer::ServerError => Some(Self::ServerError),
+            Answer::Page => None,
+        }
+    }
+
+    fn code(self) -> &'static str {
+        match self {
+            Self::AccessDenied => "access_denied",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::ServerError => "server_error",
+        }
+    }
+
+    /// For the client's developer, whose fault it is not.
+    fn description(self) -> &'static str {
+        match self {
+            Self::AccessDenied => "the person or the identity provider said no",
+            Self::TemporarilyUnavailable => "the identity provider cannot be used now",
+            Self::ServerError => "the login at the identity provider failed",
+        }
+    }
 }
 
 /// Sends the browser back to the client (RFC 6749 §4.1.2, RFC 9207): its own `state` and our
@@ -32,9 +69,9 @@ pub(in crate::http) fn redirect(
         Outcome::Refused(rule) => query
             .append_pair("error", error_code(rule))
             .append_pair("error_description", &rule.to_string()),
-        Outcome::Error(error) => query
-            .append_pair("error", error)
-            .append_pair("error_description", description(error)),
+        Outcome::Failed(failed) => query
+            .append_pair("error", failed.code())
+            .append_pair("error_description", failed.description()),
     };
     if let Some(state) = &target.state {
         query.append_pair("state", state);
@@ -79,24 +116,5 @@ fn error_code(rule: Rule) -> &'static str {
         Rule::ScopeMalformed | Rule::ScopeNotOffered | Rule::ScopeNotRegistered => "invalid_scope",
         Rule::Resource(_) => "invalid_target",
         Rule::LoginRequired => "login_required",
-    }
-}
-
-/// What a client's developer is told of an error that is not theirs.
-fn description(error: &str) -> &'static str {
-    match error {
-        "access_denied" => "the person or the identity provider said no",
-        "temporarily_unavailable" => "the identity provider cannot be used now",
-        _ => "the login at the identity provider failed",
-    }
-}
-
-/// The RFC 6749 §4.1.2.1 code for a failed login; `None` where it must not be redirected.
-pub(in crate::http) fn login_error_code(failure: LoginFailure) -> Option<&'static str> {
-    match failure.answer() {
-        Answer::AccessDenied => Some("access_denied"),
-        Answer::TemporarilyUnavailable => Some("temporarily_unavailable"),
-        Answer::ServerError => Some("server_error"),
-        Answer::Page => None,
     }
 }
