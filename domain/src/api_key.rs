@@ -94,6 +94,19 @@ pub enum Denial {
     Revoked,
 }
 
+impl Denial {
+    /// The stable word for it in the record.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown_api_key",
+            Self::OtherProxy => "api_key_of_another_proxy",
+            Self::Expired => "api_key_expired",
+            Self::Revoked => "api_key_revoked",
+        }
+    }
+}
+
 /// An API key as its stream tells it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum ApiKey {

@@ -151,16 +151,7 @@ async fn by_api_key(
         Ok(Some(needed)) => Err(Denied::InsufficientScope(needed)
             .because("insufficient_scope")
             .into()),
-        Err(denial) => Err(Denied::InvalidToken.because(cause(denial)).into()),
-    }
-}
-
-fn cause(denial: api_key::Denial) -> &'static str {
-    match denial {
-        api_key::Denial::Unknown => "unknown_api_key",
-        api_key::Denial::OtherProxy => "api_key_of_another_proxy",
-        api_key::Denial::Expired => "api_key_expired",
-        api_key::Denial::Revoked => "api_key_revoked",
+        Err(denial) => Err(Denied::InvalidToken.because(denial.as_str()).into()),
     }
 }
 

@@ -33,7 +33,7 @@ use crate::federation::{self, Attempt};
 use crate::secret::Secret;
 use crate::tokens::sealed;
 pub(super) use outcome::{Failed, Outcome, redirect, see_other};
-use refusal::{Concerned, cause, local, note};
+use refusal::{Concerned, local, note};
 
 const ENDPOINT: &str = "authorization";
 
@@ -144,7 +144,7 @@ pub async fn authorize(
         Ok(request) => request,
         Err(rule) => {
             let concerned = Concerned::client(registration);
-            note(&shared, &terms, &context, cause(rule), concerned);
+            note(&shared, &terms, &context, rule.as_str(), concerned);
             return redirect(&shared, &terms, &target, Outcome::Refused(rule));
         }
     };
@@ -230,8 +230,7 @@ impl Stop {
         match self {
             Self::Store(error) => unavailable(&error, context),
             Self::Request(error) => {
-                let (_, cause, _) = local(error);
-                note(shared, terms, context, cause, concerned);
+                note(shared, terms, context, error.as_str(), concerned);
                 page(error, context)
             }
         }
@@ -240,7 +239,7 @@ impl Stop {
 
 /// A page for when nobody but the person can be told.
 pub(super) fn page(error: Unanswerable, context: &Context) -> Response {
-    let (code, _, message) = local(error);
+    let (code, message) = local(error);
     ErrorPage {
         status: StatusCode::BAD_REQUEST,
         code,

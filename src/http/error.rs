@@ -1,4 +1,6 @@
-//! From broken rules to what clients are told: the only place where one becomes the other.
+//! From broken rules to what clients are told in JSON. What a browser carries to a client is in
+//! `authorize/outcome.rs`, what people read on a page in `authorize/refusal.rs` and
+//! `callback/wrong.rs`, what the gateway answers in `gateway/challenge.rs`.
 //!
 //! An error has two faces: outside the RFC's code with a neutral description, inside a stable
 //! `cause` that names the rule and goes to the record. Whatever is not a rule (a store that
@@ -9,6 +11,7 @@ use std::borrow::Cow;
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use domain::client::metadata::InvalidMetadata;
 use domain::{client, grant};
 use serde::Serialize;
 
@@ -260,17 +263,11 @@ impl From<grant::Rule> for OAuthError {
 
 impl From<client::Denial> for OAuthError {
     fn from(denial: client::Denial) -> Self {
-        use client::Denial;
-        let cause = match denial {
-            Denial::Unknown => "unknown_client",
-            Denial::OtherProxy => "client_of_another_proxy",
-            Denial::Method => "client_authentication_method",
-            Denial::SecretUnexpected => "client_secret_unexpected",
-            Denial::SecretMissing => "client_secret_missing",
-            Denial::SecretMismatch => "client_secret_mismatch",
-            Denial::SecretExpired => "client_secret_expired",
-        };
-        Self::new(Code::InvalidClient, cause, "client authentication failed")
+        Self::new(
+            Code::InvalidClient,
+            denial.as_str(),
+            "client authentication failed",
+        )
     }
 }
 
@@ -304,5 +301,20 @@ impl From<client::Rule> for OAuthError {
                 "the client is not in a state for this",
             ),
         }
+    }
+}
+
+impl From<InvalidMetadata> for OAuthError {
+    fn from(invalid: InvalidMetadata) -> Self {
+        let code = match invalid {
+            InvalidMetadata::RedirectUris | InvalidMetadata::RedirectUri(_) => {
+                Code::InvalidRedirectUri
+            }
+            InvalidMetadata::Member { .. } | InvalidMetadata::NotAnObject => {
+                Code::InvalidClientMetadata
+            }
+            InvalidMetadata::SoftwareStatement => Code::UnapprovedSoftwareStatement,
+        };
+        Self::new(code, invalid.as_str(), invalid.to_string())
     }
 }

@@ -295,18 +295,3 @@ fn answer(
     no_store(response.headers_mut());
     response
 }
-
-impl From<InvalidMetadata> for OAuthError {
-    fn from(invalid: InvalidMetadata) -> Self {
-        let (code, cause) = match &invalid {
-            InvalidMetadata::RedirectUris => (Code::InvalidRedirectUri, "redirect_uris_missing"),
-            InvalidMetadata::RedirectUri(_) => (Code::InvalidRedirectUri, "redirect_uri_refused"),
-            InvalidMetadata::Member { .. } => (Code::InvalidClientMetadata, "metadata_refused"),
-            InvalidMetadata::NotAnObject => (Code::InvalidClientMetadata, "malformed_json"),
-            InvalidMetadata::SoftwareStatement => {
-                (Code::UnapprovedSoftwareStatement, "software_statement")
-            }
-        };
-        Self::new(code, cause, invalid.to_string())
-    }
-}

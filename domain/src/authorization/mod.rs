@@ -131,6 +131,22 @@ pub enum Unanswerable {
     TooLong,
 }
 
+impl Unanswerable {
+    /// The stable word for it in the record.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientIdMissing => "client_id_missing",
+            Self::ClientIdRepeated => "client_id_repeated",
+            Self::ClientUnknown => "unknown_client",
+            Self::RedirectUriRepeated => "redirect_uri_repeated",
+            Self::RedirectUriUnregistered => "redirect_uri_unregistered",
+            Self::RedirectUriAmbiguous => "redirect_uri_ambiguous",
+            Self::TooLong => "parameter_too_long",
+        }
+    }
+}
+
 /// The rules of an authorization request; breaking one is answered to the redirect URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rule {
@@ -182,6 +198,31 @@ pub enum Rule {
     /// It is no number of seconds (`invalid_request`).
     #[error("expected max_age in seconds")]
     MaxAge,
+}
+
+impl Rule {
+    /// The stable word for it in the record.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Repeated(_) => "parameter_repeated",
+            Self::Request => "request_object",
+            Self::RequestUri => "request_uri",
+            Self::ResponseTypeMissing => "response_type_missing",
+            Self::ResponseType => "response_type",
+            Self::ResponseMode => "response_mode",
+            Self::CodeChallengeMissing => "code_challenge_missing",
+            Self::CodeChallengeMethod => "code_challenge_method",
+            Self::CodeChallenge(_) => "code_challenge_malformed",
+            Self::ScopeMalformed => "scope_malformed",
+            Self::ScopeNotOffered => "scope_not_offered",
+            Self::ScopeNotRegistered => "scope_not_registered",
+            Self::Resource(_) => "resource",
+            Self::Prompt => "prompt",
+            Self::LoginRequired => "login_required",
+            Self::MaxAge => "max_age",
+        }
+    }
 }
 
 /// Hides the client's `state`, which guards its own session.

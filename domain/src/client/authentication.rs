@@ -60,6 +60,22 @@ pub enum Denial {
     SecretExpired,
 }
 
+impl Denial {
+    /// The stable word for it in the record.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown_client",
+            Self::OtherProxy => "client_of_another_proxy",
+            Self::Method => "client_authentication_method",
+            Self::SecretUnexpected => "client_secret_unexpected",
+            Self::SecretMissing => "client_secret_missing",
+            Self::SecretMismatch => "client_secret_mismatch",
+            Self::SecretExpired => "client_secret_expired",
+        }
+    }
+}
+
 impl Client {
     /// The registration of a client that is who it says.
     ///

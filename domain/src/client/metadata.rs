@@ -103,6 +103,20 @@ pub enum InvalidMetadata {
     SoftwareStatement,
 }
 
+impl InvalidMetadata {
+    /// The stable word for it in the record.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::RedirectUris => "redirect_uris_missing",
+            Self::RedirectUri(_) => "redirect_uri_refused",
+            Self::Member { .. } => "metadata_refused",
+            Self::NotAnObject => "malformed_json",
+            Self::SoftwareStatement => "software_statement",
+        }
+    }
+}
+
 const REDIRECT_URIS_MAX: usize = 20;
 const LIST_MAX: usize = 50;
 const URL_BYTES_MAX: usize = 2048;

@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use domain::Timestamp;
-use projections::{BadFilter, Listed, Page, Paging};
+use projections::{Listed, Page, Paging};
 use serde::Serialize;
 
 use super::Admin;
@@ -172,13 +172,6 @@ fn csv<R: Listed>(page: &Page<R>) -> Result<Vec<u8>, std::io::Error> {
     writer
         .into_inner()
         .map_err(|error| std::io::Error::other(error.to_string()))
-}
-
-impl From<BadFilter> for Problem {
-    fn from(error: BadFilter) -> Self {
-        let name: String = error.name.chars().take(100).collect();
-        Self::bad_request("invalid_parameter", error.to_string()).naming(name)
-    }
 }
 
 /// The place in a list, oldest first, of what was made at an instant; the id decides among those of the same one.

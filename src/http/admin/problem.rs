@@ -1,5 +1,4 @@
 //! From broken rules to what operators are told: RFC 9457 problems, each with a stable `code`.
-//! The only place where one becomes the other.
 //!
 //! A problem travels in the response's extensions until [`finish`] writes its body, because only
 //! there the request id is known. What a store failed at is logged and not told.
@@ -13,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use domain::event::Correlation;
 use domain::{api_key, client, grant, operator, provider, proxy};
+use projections::BadFilter;
 use serde::Serialize;
 
 use super::Admin;
@@ -236,6 +236,13 @@ impl From<BodyFailure> for Problem {
             BodyFailure::Incomplete => ("body_incomplete", "the body ended too early"),
         };
         Self::new(failure.status(), code, detail)
+    }
+}
+
+impl From<BadFilter> for Problem {
+    fn from(error: BadFilter) -> Self {
+        let name: String = error.name.chars().take(100).collect();
+        Self::bad_request("invalid_parameter", error.to_string()).naming(name)
     }
 }
 

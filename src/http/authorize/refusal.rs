@@ -1,7 +1,7 @@
 //! What the record keeps of a refused request, and what a page says of it.
 
 use domain::audit;
-use domain::authorization::{AuthorizationParameters, Rule, Unanswerable};
+use domain::authorization::{AuthorizationParameters, Unanswerable};
 use domain::client::{Client, Registration};
 use domain::event::Correlation;
 use domain::id::ClientId;
@@ -63,66 +63,36 @@ pub(super) fn note(
     refusals.note_redirect_uri(refused, concerned.redirect_uri, context);
 }
 
-/// Page code, recorded cause and message of an error that is not redirected.
-pub(super) fn local(error: Unanswerable) -> (&'static str, &'static str, &'static str) {
+/// Page code and message of an error that is not redirected.
+pub(super) fn local(error: Unanswerable) -> (&'static str, &'static str) {
     match error {
         Unanswerable::ClientIdMissing => (
             "unauthorized_client",
-            "client_id_missing",
             "The application did not say which application it is.",
         ),
-        Unanswerable::ClientIdRepeated => (
-            "unauthorized_client",
-            "client_id_repeated",
-            "The application named itself twice.",
-        ),
+        Unanswerable::ClientIdRepeated => {
+            ("unauthorized_client", "The application named itself twice.")
+        }
         Unanswerable::ClientUnknown => (
             "unauthorized_client",
-            "unknown_client",
             "The application is not registered here, or no longer. Removing and adding the \
              server in the application makes it register again.",
         ),
         Unanswerable::RedirectUriRepeated => (
             "invalid_redirect_uri",
-            "redirect_uri_repeated",
             "The application named two addresses to return to.",
         ),
         Unanswerable::RedirectUriUnregistered => (
             "invalid_redirect_uri",
-            "redirect_uri_unregistered",
             "The address to return to is not one that the application registered.",
         ),
         Unanswerable::RedirectUriAmbiguous => (
             "invalid_redirect_uri",
-            "redirect_uri_ambiguous",
             "The application did not say which of its addresses to return to.",
         ),
         Unanswerable::TooLong => (
             "invalid_request",
-            "parameter_too_long",
             "The application sent more than can be read.",
         ),
-    }
-}
-
-/// The recorded cause of an error that is redirected.
-pub(super) fn cause(rule: Rule) -> &'static str {
-    match rule {
-        Rule::Repeated(_) => "parameter_repeated",
-        Rule::ResponseTypeMissing => "response_type_missing",
-        Rule::ResponseMode => "response_mode",
-        Rule::CodeChallengeMissing => "code_challenge_missing",
-        Rule::CodeChallengeMethod => "code_challenge_method",
-        Rule::CodeChallenge(_) => "code_challenge_malformed",
-        Rule::Prompt => "prompt",
-        Rule::MaxAge => "max_age",
-        Rule::Request => "request_object",
-        Rule::RequestUri => "request_uri",
-        Rule::ResponseType => "response_type",
-        Rule::ScopeMalformed => "scope_malformed",
-        Rule::ScopeNotOffered => "scope_not_offered",
-        Rule::ScopeNotRegistered => "scope_not_registered",
-        Rule::Resource(_) => "resource",
-        Rule::LoginRequired => "login_required",
     }
 }
