@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use support::{Answer, Browser, Pkce, Server, Tokens};
 
-use crate::fake_provider::{CLIENT_ID, CLIENT_SECRET, FakeProvider};
+use crate::fake_provider::FakeProvider;
 
 pub struct Rig {
     pub server: Server,
@@ -27,7 +27,9 @@ impl Rig {
     pub async fn start() -> Self {
         let server = Server::start().await;
         let provider = FakeProvider::start().await;
-        let id = server.add_provider(&provider_document(&provider)).await;
+        let id = server
+            .add_provider(&provider.document("openid email read write"))
+            .await;
         let config = json!({
             "oauth_proxy_provider_id": id,
             "oauth_proxy_require_consent": false,
@@ -73,17 +75,6 @@ pub async fn operator(server: &Server, role: &str) -> String {
         .await
         .expect(201);
     added.json()["token"].as_str().expect("a token").to_owned()
-}
-
-pub fn provider_document(provider: &FakeProvider) -> Value {
-    json!({
-        "name": "fake",
-        "type": "oidc",
-        "issuer": provider.issuer(),
-        "client_id": CLIENT_ID,
-        "client_secret": CLIENT_SECRET,
-        "scopes": "openid email read write",
-    })
 }
 
 /// A provider that is never asked anything.

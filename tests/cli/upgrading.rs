@@ -10,9 +10,9 @@ use grantlog::migrations::postgres::migrate;
 use grantlog::postgres::Postgres;
 use serde_json::{Value, json};
 use support::postgres::Database;
-use support::{Server, Tokens};
+use support::{Server, Tokens, plain_http};
 
-use super::rig::{Rig, plain_http};
+use super::rig::Rig;
 use super::{Ended, Run, folder, new_master_key};
 
 /// What a newer program might do to the log.

@@ -4,10 +4,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use support::interop::McpServer;
 use support::postgres::Database;
-use support::{Browser, Client, Nodes, Pkce, Tokens};
+use support::{Browser, Client, Nodes, Pkce, Tokens, plain_http};
 
 use crate::fake_provider::FakeProvider;
-use crate::rig::{NODES, Rig, Word, plain_http, provider_document};
+use crate::rig::{NODES, Rig, Word};
 
 /// The whole way, each step on the node after the last one's; from every node on.
 #[tokio::test]
@@ -23,7 +23,7 @@ pub async fn walk(nodes: &Nodes) {
     for first in 0..nodes.count() {
         let node = |step: usize| (first + step) % nodes.count();
         let at = |step: usize| &nodes[node(step)];
-        let id = at(0).add_provider(&provider_document(&provider)).await;
+        let id = at(0).add_provider(&provider.document("openid email")).await;
         let config = json!({"oauth_proxy_provider_id": id, "oauth_proxy_scopes": "read write"});
         let proxy = at(1).add_proxy(&upstream.url, config).await;
         let client = Client {

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use reqwest::{RequestBuilder, header};
-use support::{Answer, Client, Params, Pkce, Proxy, Tokens, moved};
+use support::{Answer, Client, Params, Pkce, Proxy, Tokens, moved, plain_http};
 use tokio::task::JoinHandle;
 
-use crate::rig::{PATIENCE, Rig, plain_http, try_again_later, until};
+use crate::rig::{PATIENCE, Rig, try_again_later, until};
 
 /// How often a grant is refreshed before its client logs in anew.
 const REFRESHES: usize = 12;

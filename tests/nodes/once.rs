@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use support::{Browser, Pkce, Tokens, moved};
 
-use crate::rig::{NODES, Rig, Word, provider_document};
+use crate::rig::{NODES, Rig, Word};
 
 /// How often each node is asked at once.
 const EACH: usize = 4;
@@ -114,7 +114,7 @@ async fn a_refresh_token_has_one_successor_on_all_nodes() {
 async fn numbers_are_given_once() {
     let rig = Rig::start().await;
     let adding = rig.nodes.in_turn(EACH * NODES).map(|node| {
-        let provider = provider_document(&rig.provider);
+        let provider = rig.provider.document("openid email");
         async move {
             let config = json!({"oauth_proxy_provider_id": 1});
             tokio::join!(

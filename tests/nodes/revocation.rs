@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::{Params, Tokens};
+use support::{Params, Tokens, plain_http};
 
-use crate::rig::{NODES, Rig, Word, plain_http};
+use crate::rig::{NODES, Rig, Word};
 
 /// The promise.
 const EVERYWHERE_WITHIN: Duration = Duration::from_secs(1);

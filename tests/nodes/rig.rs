@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use support::postgres::Database;
-use support::{Answer, Browser, Client, Nodes, Pkce, Proxy, Server, Setup, Tokens};
+use support::{Answer, Browser, Client, Nodes, Pkce, Proxy, Server, Setup, Tokens, plain_http};
 
-use crate::fake_provider::{CLIENT_ID, CLIENT_SECRET, FakeProvider};
+use crate::fake_provider::FakeProvider;
 
 /// How many nodes a test has that does not say otherwise.
 pub const NODES: usize = 3;
@@ -47,7 +47,9 @@ impl Rig {
     /// Adds provider and proxy, neither of which was there, at the first of these nodes.
     pub async fn on(nodes: Nodes) -> Self {
         let provider = FakeProvider::start().await;
-        let id = nodes[0].add_provider(&provider_document(&provider)).await;
+        let id = nodes[0]
+            .add_provider(&provider.document("openid email"))
+            .await;
         let config = json!({
             "oauth_proxy_provider_id": id,
             "oauth_proxy_scopes": "read write",
@@ -166,19 +168,4 @@ pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     };
     let waited = tokio::time::timeout(PATIENCE, waiting).await;
     assert!(waited.is_ok(), "waited in vain for {what}");
-}
-
-pub fn provider_document(provider: &FakeProvider) -> Value {
-    json!({
-        "name": "fake", "type": "oidc", "issuer": provider.issuer(),
-        "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "scopes": "openid email",
-    })
-}
-
-pub fn plain_http() -> reqwest::Client {
-    reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .expect("a client")
 }

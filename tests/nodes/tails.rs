@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use support::Server;
+use support::{Server, plain_http};
 use tokio::task::JoinHandle;
 
-use crate::rig::{Rig, plain_http, until};
+use crate::rig::{Rig, until};
 
 /// One reader at each node.
 pub struct Tails(Vec<Tail>);

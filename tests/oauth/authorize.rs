@@ -1,10 +1,10 @@
 //! The authorization endpoint: errors on a page of ours, errors at the redirect URI, consent.
 
 use serde_json::json;
-use support::{ALICE, Browser, Params, Pkce};
+use support::{ALICE, Browser, Params, Pkce, plain_http};
 
 use crate::fake_provider::Endpoint;
-use crate::rig::{Rig, plain_http};
+use crate::rig::Rig;
 
 /// Nobody is redirected, and the page cannot be framed or cached.
 fn is_local_page(page: &support::Page, code: &str) {

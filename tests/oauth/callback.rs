@@ -1,9 +1,9 @@
 //! Where the provider returns the browser.
 
-use support::{ALICE, Browser, Client, Pkce};
+use support::{ALICE, Browser, Client, Pkce, plain_http};
 
 use crate::fake_provider::{Behaviour, Endpoint, Fault};
-use crate::rig::{Rig, plain_http};
+use crate::rig::Rig;
 
 pub const REDIRECT_URI: &str = "http://127.0.0.1:33418/callback";
 

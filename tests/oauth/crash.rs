@@ -26,7 +26,7 @@ async fn no_acknowledged_refresh_is_lost() {
                     ("refresh_token", newest.as_str()),
                     ("client_id", client.id.as_str()),
                 ];
-                let Ok(answer) = crate::rig::plain_http().post(url).form(&form).send().await else {
+                let Ok(answer) = support::plain_http().post(url).form(&form).send().await else {
                     break;
                 };
                 let status = answer.status();

@@ -2,12 +2,12 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{ALICE, Browser, Client, Form, Page, Pkce, public_client};
+use support::{ALICE, Browser, Client, Form, Page, Pkce, plain_http, public_client};
 use url::Url;
 
 use crate::callback::{REDIRECT_URI, callback_of};
 use crate::fake_provider::{Behaviour, CLIENT_ID, CLIENT_SECRET, Endpoint, Fault, Gate};
-use crate::rig::{Rig, plain_http};
+use crate::rig::Rig;
 
 /// A page that leads nowhere else.
 fn is_page(page: &Page, words: &str) {

@@ -1,10 +1,10 @@
 //! Every endpoint that changes something leaves its event, and the events fold to what lists show.
 
 use serde_json::json;
-use support::{Browser, Pkce, Tokens};
+use support::{Browser, Pkce, Tokens, plain_http};
 
 use crate::fake_provider::Behaviour;
-use crate::rig::{Rig, plain_http};
+use crate::rig::Rig;
 
 /// What the endpoints make happen.
 const EVERY_TYPE: [&str; 31] = [

@@ -2,9 +2,9 @@
 
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use support::{Answer, Browser, Pkce, Server};
+use support::{Answer, Browser, Pkce, Server, plain_http};
 
-use crate::rig::{Rig, plain_http};
+use crate::rig::Rig;
 
 /// A request to each kind of endpoint, good or bad: origin, method, path.
 fn requests(rig: &Rig) -> Vec<(Method, String)> {

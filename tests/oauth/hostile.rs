@@ -1,9 +1,9 @@
 //! Hostile text wherever strangers write: shown inert or refused, and never an error of ours.
 
 use serde_json::json;
-use support::{ALICE, Answer, Browser, HOSTILE, Page, Params, Pkce, is_inert};
+use support::{ALICE, Answer, Browser, HOSTILE, Page, Params, Pkce, is_inert, plain_http};
 
-use crate::rig::{Rig, plain_http};
+use crate::rig::Rig;
 
 /// Markup, quotes and controls of strangers are text on a page, or nothing.
 #[track_caller]

@@ -1,9 +1,9 @@
 //! Floods: too many requests of one address are turned away, and told when to come again.
 
 use serde_json::json;
-use support::{Answer, Browser, Params, Pkce, Server};
+use support::{Answer, Browser, Params, Pkce, Server, plain_http};
 
-use crate::rig::{Rig, plain_http, refused};
+use crate::rig::{Rig, refused};
 
 const LIMIT: usize = 3;
 

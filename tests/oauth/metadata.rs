@@ -1,9 +1,9 @@
 //! What clients discover.
 
 use serde_json::Value;
-use support::Answer;
+use support::{Answer, plain_http};
 
-use crate::rig::{Rig, plain_http};
+use crate::rig::Rig;
 
 #[tokio::test]
 async fn one_document_at_every_address() {

@@ -1,9 +1,9 @@
 //! Registration and its management (RFC 7591, RFC 7592).
 
 use serde_json::{Value, json};
-use support::Answer;
+use support::{Answer, plain_http};
 
-use crate::rig::{Rig, plain_http, refused};
+use crate::rig::{Rig, refused};
 
 fn with(member: &str, value: Value) -> Value {
     let mut metadata = support::public_client();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use support::{Answer, Browser, Client, Params, Pkce, Proxy, Server, Setup, Tokens};
 
-use crate::fake_provider::{CLIENT_ID, CLIENT_SECRET, FakeProvider};
+use crate::fake_provider::FakeProvider;
 
 pub struct Rig {
     pub server: Server,
@@ -26,10 +26,7 @@ impl Rig {
         let server = setup.start().await;
         let provider = FakeProvider::start().await;
         let id = server
-            .add_provider(&json!({
-                "name": "fake", "type": "oidc", "issuer": provider.issuer(),
-                "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "scopes": "openid email",
-            }))
+            .add_provider(&provider.document("openid email"))
             .await;
         let mut members = config;
         members["oauth_proxy_provider_id"] = json!(id);
@@ -84,12 +81,4 @@ pub fn refused(answer: Answer, status: u16, error: &str) {
             "{body}"
         );
     }
-}
-
-pub fn plain_http() -> reqwest::Client {
-    reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .expect("a client")
 }

@@ -1,10 +1,10 @@
 //! Which scopes there are where nobody configured any, and what is said where there are none.
 
 use serde_json::{Value, json};
-use support::{Answer, Browser, Params, Pkce, Proxy, Tokens};
+use support::{Answer, Browser, Params, Pkce, Proxy, Tokens, plain_http};
 
 use crate::fake_provider::{CLIENT_ID, CLIENT_SECRET};
-use crate::rig::{Rig, plain_http};
+use crate::rig::Rig;
 
 /// A proxy whose provider has no `scopes`, and with these members.
 async fn proxy_of_a_silent_provider(rig: &Rig, config: Value) -> Proxy {

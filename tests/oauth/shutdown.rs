@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use support::{Client, Tokens};
+use support::{Client, Tokens, plain_http};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::rig::{Rig, plain_http};
+use crate::rig::Rig;
 
 const CONNECTIONS: usize = 32;
 /// What requests in flight are given.

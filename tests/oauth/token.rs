@@ -2,10 +2,10 @@
 
 use futures_util::future::join_all;
 use serde_json::json;
-use support::{Answer, Browser, Params, Pkce, Tokens};
+use support::{Answer, Browser, Params, Pkce, Tokens, plain_http};
 
 use crate::refresh::upstream_tokens;
-use crate::rig::{Rig, plain_http, refused};
+use crate::rig::{Rig, refused};
 
 #[tokio::test]
 async fn every_single_violation_fails_and_consumes_nothing() {

@@ -7,7 +7,7 @@ use crate::rig::Rig;
 /// Commits of log and vault so far.
 async fn commits(server: &Server) -> u64 {
     let url = format!("{}/metrics", server.ops_url);
-    let answer = crate::rig::plain_http().get(url).send().await;
+    let answer = support::plain_http().get(url).send().await;
     let text = answer.expect("an answer").text().await.expect("text");
     ["log", "vault"]
         .map(|store| {

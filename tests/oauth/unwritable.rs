@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
-use support::{ALICE, Answer, Browser, Page, Params, Pkce, Server, Tokens};
+use support::{ALICE, Answer, Browser, Page, Params, Pkce, Server, Tokens, plain_http};
 
-use crate::rig::{Rig, plain_http, refused};
+use crate::rig::{Rig, refused};
 
 const REDIRECT_URI: &str = "http://127.0.0.1:33418/callback";
 

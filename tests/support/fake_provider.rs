@@ -274,6 +274,14 @@ impl FakeProvider {
         self.state().issuer()
     }
 
+    /// What an operator configures, to have people log in here for these scopes.
+    pub fn document(&self, scopes: &str) -> Value {
+        serde_json::json!({
+            "name": "fake", "type": "oidc", "issuer": self.issuer(),
+            "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "scopes": scopes,
+        })
+    }
+
     /// An absolute URL on it.
     pub fn at(&self, path: &str) -> Url {
         self.url.join(path).expect("a path")

@@ -35,5 +35,5 @@ pub use hostile::{HOSTILE, is_inert};
 pub use nodes::{Nodes, faketime, moved};
 pub use oauth::{Client, Params, Pkce, Proxy, Tokens, confidential_client, public_client};
 pub use page::{Form, Page};
-pub use server::{Server, Setup};
+pub use server::{Server, Setup, plain_http};
 pub use world::World;

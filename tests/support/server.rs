@@ -370,6 +370,11 @@ pub(crate) fn loopback_client() -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
 }
 
+/// Such a client, as it comes.
+pub fn plain_http() -> reqwest::Client {
+    build(loopback_client())
+}
+
 pub(crate) fn build(client: reqwest::ClientBuilder) -> reqwest::Client {
     client
         .build()
