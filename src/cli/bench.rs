@@ -10,12 +10,12 @@ use serde_json::json;
 use super::Environment;
 use super::exit::Failure;
 use super::output::{Column, Format, Output, note};
-use super::serve::stopped;
 use super::source::with_password;
 use crate::bench::{self, BenchError, Kind, Plan, Report};
 use crate::causes::chain;
 use crate::keys::Algorithm;
 use crate::secret::Secret;
+use crate::server::stopped;
 
 /// Measure what this machine carries
 ///

@@ -21,7 +21,7 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
     log_to_stderr("info");
     server::raise_descriptor_limit();
     // Before anybody can see that it is ready, and end it.
-    let mut stopped = pin!(stopped());
+    let mut stopped = pin!(server::stopped());
     let started = tokio::select! {
         started = server::start(config) => started?,
         // A store that does not answer may keep it waiting.
@@ -93,26 +93,6 @@ pub(super) fn log_to_stderr(default: &str) {
     } else {
         subscriber.json().flatten_event(true).try_init()
     };
-}
-
-/// Until SIGINT or SIGTERM, which do nothing else from the call on.
-pub(super) fn stopped() -> impl Future<Output = ()> {
-    #[cfg(unix)]
-    let signals = {
-        use tokio::signal::unix::{SignalKind, signal};
-        [SignalKind::interrupt(), SignalKind::terminate()].map(signal)
-    };
-    async move {
-        #[cfg(unix)]
-        if let [Ok(mut interrupt), Ok(mut terminate)] = signals {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
-        let _ = tokio::signal::ctrl_c().await;
-    }
 }
 
 impl From<StartError> for Failure {

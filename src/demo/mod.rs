@@ -70,7 +70,7 @@ pub enum DemoError {
 /// # Errors
 /// The first step of the story that did not hold; or the demo could not start.
 pub async fn run(exit: bool) -> Result<(), DemoError> {
-    let mut stop = pin!(stopped());
+    let mut stop = pin!(server::stopped());
     let stage = tokio::select! {
         stage = Stage::set_up() => stage?,
         () = &mut stop => return Err(DemoError::Stopped),
@@ -203,25 +203,6 @@ impl Stage {
             self.data.path().display()
         ))?;
         out.heading("Ctrl-C ends it and removes the data folder.")
-    }
-}
-
-/// Until somebody presses Ctrl-C or the system wants the process to end.
-async fn stopped() {
-    #[cfg(unix)]
-    let terminated = async {
-        let terminate = tokio::signal::unix::SignalKind::terminate();
-        if let Ok(mut signal) = tokio::signal::unix::signal(terminate) {
-            signal.recv().await;
-        } else {
-            std::future::pending::<()>().await;
-        }
-    };
-    #[cfg(not(unix))]
-    let terminated = std::future::pending::<()>();
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
     }
 }
 

@@ -14,6 +14,7 @@ mod ops;
 mod read_models;
 #[cfg(test)]
 mod rig;
+mod signals;
 mod stores;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ use crate::{administration, clock, gateway};
 use descriptors::Connections;
 pub use descriptors::raise_descriptor_limit;
 pub use integrity::{Broken, Integrity, verify};
+pub use signals::stopped;
 pub use stores::{
     Claim, Stores, claim, connections, create_private, migrate, open_embedded_read_only,
     open_read_only, schemas,
