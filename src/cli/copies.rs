@@ -13,12 +13,10 @@ use super::moving;
 use super::output::{Output, Report};
 use super::read_only::Stores;
 use crate::config::Config;
-use crate::log::{BackupError, Log};
+use crate::log::{self, BackupError, Log};
 use crate::migrations::Schema;
 use crate::server::{self, StartError};
 use crate::vault;
-
-const LOG_FILE: &str = "log.db";
 
 /// Copies the store while it may be in use. The master key is not in the copy: keep it elsewhere.
 #[derive(Debug, Args)]
@@ -65,7 +63,7 @@ async fn copy(config: &Config, target: &Path) -> Result<Report, Failure> {
         expect_known(&server::schemas(&config.store.data_dir, Some(url))?)?;
     }
     fs::create_dir_all(target).map_err(|error| unavailable(&error))?;
-    let copied = stores.log.backup_to(&target.join(LOG_FILE)).await;
+    let copied = stores.log.backup_to(&target.join(log::FILE_NAME)).await;
     copied.map_err(|error| match error {
         BackupError::Read(error) => error.into(),
         error @ BackupError::Io { .. } => unavailable(&error),
@@ -104,7 +102,7 @@ fn put_back(config: &Config, from: &Path) -> Result<Report, Failure> {
         return Ok(report);
     }
     // The log last: with it the store is there.
-    let files = [vault::FILE_NAME, LOG_FILE];
+    let files = [vault::FILE_NAME, log::FILE_NAME];
     if stopped_between_the_files(folder) {
         fs::rename(
             folder.join(vault::FILE_NAME),
@@ -115,12 +113,12 @@ fn put_back(config: &Config, from: &Path) -> Result<Report, Failure> {
     for file in files {
         let (copied, target) = (from.join(file), folder.join(file));
         refuse_existing(&target)?;
-        for log in [from, folder].map(|folder| folder.join(format!("{file}-wal"))) {
-            if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        for wal in [from, folder].map(|folder| folder.join(format!("{file}-wal"))) {
+            if fs::metadata(&wal).is_ok_and(|wal| wal.len() > 0) {
                 return Err(Failure::Error(format!(
                     "{} is not empty: what it holds belongs to another file, or is missing in the copy. Copy with `grantlog backup`, restore \
                      into an empty folder",
-                    log.display()
+                    wal.display()
                 )));
             }
         }
@@ -152,7 +150,8 @@ fn put_back(config: &Config, from: &Path) -> Result<Report, Failure> {
 
 /// Whether a restore gave the vault its name and was stopped before it gave the log its own: that vault is nobody's yet.
 fn stopped_between_the_files(folder: &Path) -> bool {
-    let log_waits = partial(folder, LOG_FILE).exists() && !folder.join(LOG_FILE).exists();
+    let log_waits =
+        partial(folder, log::FILE_NAME).exists() && !folder.join(log::FILE_NAME).exists();
     log_waits && !partial(folder, vault::FILE_NAME).exists()
 }
 

@@ -52,7 +52,8 @@ use tokio::sync::watch;
 pub use backend::{Backend, CommitError, Row, Settled};
 pub use carry::CarryError;
 pub use open::{
-    Hold, expect_to_note_moved, hold, migrate, migrations, moved, note_moved, open as open_sqlite,
+    FILE_NAME, Hold, expect_to_note_moved, hold, migrate, migrations, moved, note_moved,
+    open as open_sqlite,
 };
 pub use postgres::{PostgresBackend, open as open_postgres};
 pub use queue::{Pending, QUEUE_LIMIT};

@@ -15,7 +15,8 @@ use super::sqlite::SqliteBackend;
 use super::types::{OpenError, StoreError};
 use crate::migrations::{Migration, Schema, sqlite};
 
-pub(super) const FILE: &str = "log.db";
+/// The embedded log's file in the data folder.
+pub const FILE_NAME: &str = "log.db";
 const LOCK: &str = "log.lock";
 /// Where it is said that the log has gone into a database.
 const MOVED: &str = "moved.txt";
@@ -47,7 +48,7 @@ pub fn open(dir: &Path, options: Options) -> Result<(SqliteBackend, Readers), Op
     if rusqlite::version_number() < 3_051_003 {
         return Err(OpenError::SqliteTooOld(rusqlite::version()));
     }
-    let path = dir.join(FILE);
+    let path = dir.join(FILE_NAME);
     let before = migrations(dir)?.check_but_behind()?;
     if !options.migrate {
         before.check()?;
@@ -67,7 +68,7 @@ pub fn open(dir: &Path, options: Options) -> Result<(SqliteBackend, Readers), Op
 /// See [`OpenError`].
 pub fn open_read_only(path: &Path) -> Result<Readers, OpenError> {
     let path = if path.is_dir() {
-        path.join(FILE)
+        path.join(FILE_NAME)
     } else {
         path.to_owned()
     };
@@ -95,7 +96,7 @@ pub fn open_read_only(path: &Path) -> Result<Readers, OpenError> {
 /// # Errors
 /// It is no log, or cannot be read.
 pub fn migrations(dir: &Path) -> Result<Schema, OpenError> {
-    let path = dir.join(FILE);
+    let path = dir.join(FILE_NAME);
     // SQLite creates a database as an empty file.
     match fs::metadata(&path) {
         Ok(file) if file.len() > 0 => schema(&SqliteReaders::new(path, false)),
@@ -126,7 +127,7 @@ fn take(dir: &Path) -> Result<(File, Connection), OpenError> {
     }
     create_dir(dir).map_err(|source| io(dir, source))?;
     let lock = lock(&dir.join(LOCK))?;
-    let connection = connect(&dir.join(FILE), OpenFlags::SQLITE_OPEN_CREATE)?;
+    let connection = connect(&dir.join(FILE_NAME), OpenFlags::SQLITE_OPEN_CREATE)?;
     Ok((lock, connection))
 }
 
@@ -138,7 +139,7 @@ pub struct Hold(#[expect(dead_code, reason = "an open file holds its lock")] Fil
 /// # Errors
 /// There is none, or a process that may write has it.
 pub fn hold(dir: &Path) -> Result<Hold, OpenError> {
-    expect_file(&dir.join(FILE))?;
+    expect_file(&dir.join(FILE_NAME))?;
     lock(&dir.join(LOCK)).map(Hold)
 }
 

@@ -17,7 +17,8 @@ use zeroize::Zeroizing;
 use super::aead::{AeadKey, Tampered, fields};
 use crate::clock;
 
-const FILE_NAME: &str = "master.key";
+/// The file in the data folder that holds the key where none is configured.
+pub const MASTER_KEY_FILE: &str = "master.key";
 
 /// One or more master keys, ready to wrap and unwrap. Their bytes are not kept.
 #[derive(Debug)]
@@ -113,7 +114,7 @@ impl MasterKeys {
     /// As [`MasterKeys::from_file`]; [`MasterKeyError::Missing`] where a vault exists without it:
     /// a new key could not open that vault.
     pub fn in_data_folder(folder: &Path) -> Result<Self, MasterKeyError> {
-        let path = folder.join(FILE_NAME);
+        let path = folder.join(MASTER_KEY_FILE);
         match path.try_exists() {
             Ok(true) => {}
             Ok(false) if folder.join(super::FILE_NAME).exists() => {
@@ -135,7 +136,7 @@ impl MasterKeys {
     /// # Errors
     /// As [`MasterKeys::from_file`]; [`MasterKeyError::Missing`] where there is none.
     pub fn found_in_data_folder(folder: &Path) -> Result<Self, MasterKeyError> {
-        let path = folder.join(FILE_NAME);
+        let path = folder.join(MASTER_KEY_FILE);
         if !path.exists() {
             return Err(MasterKeyError::Missing);
         }
@@ -251,7 +252,7 @@ fn refuse_exposed(_: &Path, _: &fs::Metadata) -> Result<(), MasterKeyError> {
 /// Whole or not at all, and never over another: two processes that start at once share one key.
 fn create(folder: &Path, path: &Path) -> io::Result<()> {
     let draft = folder.join(format!(
-        ".{FILE_NAME}.{}",
+        ".{MASTER_KEY_FILE}.{}",
         uuid::Uuid::from_bytes(clock::random())
     ));
     let bytes = Zeroizing::new(clock::random::<32>());
@@ -365,7 +366,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().expect("a folder");
         MasterKeys::in_data_folder(folder.path()).expect("made");
-        let path = folder.path().join(FILE_NAME);
+        let path = folder.path().join(MASTER_KEY_FILE);
         for mode in [0o640, 0o604, 0o620] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("set");
             let error = MasterKeys::from_file(&path).expect_err("must be refused");

@@ -44,7 +44,7 @@ pub use aead::{AeadKey, Tampered};
 pub use data_keys::Opened;
 pub use entry::SealedEntry;
 pub use error::VaultError;
-pub use master::{MasterKeyError, MasterKeys};
+pub use master::{MASTER_KEY_FILE, MasterKeyError, MasterKeys};
 pub use purpose::PurposeKeys;
 pub use scope::Scope;
 pub use signing::Rotation;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::{Check, store};
 use crate::config::{Config, ProviderRef, PublicUrl, is_loopback, unknown_provider};
+use crate::vault::MASTER_KEY_FILE;
 
 pub(super) fn checks(config: &Config) -> Vec<Check> {
     let mut checks = vec![data_folder(&config.store.data_dir), master_key(config)];
@@ -98,7 +99,7 @@ fn master_key(config: &Config) -> Check {
     if config.keys.master_key.is_some() {
         return Check::ok(NAME, "is set");
     }
-    let path = config.store.data_dir.join("master.key");
+    let path = config.store.data_dir.join(MASTER_KEY_FILE);
     let shown = path.display().to_string();
     match std::fs::metadata(&path) {
         Ok(metadata) => match mode(&metadata) {
@@ -195,7 +196,7 @@ mod tests {
     fn a_key_that_others_may_read_fails() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("master.key");
+        let path = folder.path().join(MASTER_KEY_FILE);
         std::fs::write(&path, "x").expect("written");
         let environment = [(
             "GRANTLOG_STORE__DATA_DIR".to_owned(),

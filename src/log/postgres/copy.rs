@@ -36,5 +36,5 @@ pub fn copy_to(readers: PostgresReaders, to: &Path) -> Result<(), BackupError> {
     })?;
     // Closing folds everything into the one file.
     drop(file);
-    readers::place(&partial.path().join(open::FILE), to).map_err(failed)
+    readers::place(&partial.path().join(open::FILE_NAME), to).map_err(failed)
 }
