@@ -9,10 +9,10 @@ use super::section::Section;
 pub struct Limits {
     /// Client registrations per minute and address. Default 60.
     pub registrations_per_minute: u32,
-    /// Authorization requests per minute, per address and per client. Default 300.
+    /// Authorization requests per minute and address. Default 300.
     pub authorizations_per_minute: u32,
-    /// Token, revocation and introspection requests per minute, per address and per client.
-    /// Default 1200.
+    /// Token, revocation and introspection requests per minute, per address and per client that has
+    /// a secret. Default 1200.
     pub tokens_per_minute: u32,
     /// The longest request body the gateway forwards, in bytes. All other endpoints take at most
     /// 64 KiB. Default 16777216 (16 MiB).

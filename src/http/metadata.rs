@@ -7,7 +7,6 @@
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::id::ProxyId;
 use serde::Serialize;
 
 use super::Shared;
@@ -92,11 +91,11 @@ fn document(
     terms: &ProxyTerms,
     headers: &HeaderMap,
 ) -> Result<Response, OAuthError> {
-    Ok(cacheable(&of(shared, terms.id, terms), headers))
+    Ok(cacheable(&of(shared, terms), headers))
 }
 
-fn of(shared: &Shared, id: ProxyId, terms: &ProxyTerms) -> Metadata {
-    let issuer = shared.urls.issuer(id);
+fn of(shared: &Shared, terms: &ProxyTerms) -> Metadata {
+    let issuer = shared.urls.issuer(terms.id);
     Metadata {
         authorization_endpoint: format!("{issuer}/authorize"),
         token_endpoint: format!("{issuer}/token"),
@@ -126,7 +125,7 @@ fn of(shared: &Shared, id: ProxyId, terms: &ProxyTerms) -> Metadata {
         authorization_response_iss_parameter_supported: true,
         client_id_metadata_document_supported: false,
         subject_types_supported: ["public"],
-        protected_resources: shared.audiences(id),
+        protected_resources: shared.audiences(terms.id),
         issuer,
     }
 }
