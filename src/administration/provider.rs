@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::Refused;
 use crate::app::{App, Context, ExecuteError, Unavailable};
+use crate::causes::chain;
 use crate::federation;
 use crate::log::Premise;
 use crate::vault::VaultError;
@@ -167,7 +168,7 @@ async fn forget_secret(app: &App, id: ProviderId, version: Uuid) {
 
 fn forgotten(id: ProviderId, deleted: Result<(), VaultError>) {
     if let Err(error) = deleted {
-        tracing::warn!(%error, provider = %id, "a client secret that is used no more remains");
+        tracing::warn!(error = chain(&error), provider = %id, "a client secret that is used no more remains");
     }
 }
 

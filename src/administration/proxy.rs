@@ -218,7 +218,7 @@ async fn forget_private(app: &App, id: ProxyId, version: Option<Uuid>) {
 
 fn forgotten(id: ProxyId, deleted: Result<(), VaultError>) {
     if let Err(error) = deleted {
-        tracing::warn!(%error, proxy = %id, "private terms that are used no more remain");
+        tracing::warn!(error = chain(&error), proxy = %id, "private terms that are used no more remain");
     }
 }
 

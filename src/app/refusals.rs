@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::address::customer_block;
 use super::{App, Context};
+use crate::causes::chain;
 
 /// A request that broke a rule before it concerned any stream.
 #[derive(Clone, Debug)]
@@ -224,7 +225,10 @@ async fn several(app: &App, all: bool) {
 async fn append(app: &App, event: RequestRefused, correlation: Correlation, context: &Context) {
     let event = audit::Event::RequestRefused(event).into();
     if let Err(error) = app.record("refusals", event, correlation, context).await {
-        tracing::warn!(%error, "a refused request could not be recorded");
+        tracing::warn!(
+            error = chain(&error),
+            "a refused request could not be recorded"
+        );
     }
 }
 

@@ -19,6 +19,8 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::causes::chain;
+
 /// The running server; dropping it stops it.
 pub(super) struct McpServer {
     url: String,
@@ -43,7 +45,7 @@ impl McpServer {
             .layer(middleware::from_fn(spell_out_accept));
         let serving = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "the toy MCP server stopped");
+                tracing::error!(error = chain(&error), "the toy MCP server stopped");
             }
         });
         Ok(Self {

@@ -30,6 +30,7 @@ use super::authorize::{
 use super::cookies::{STEP_S, Step};
 use super::request::Caller;
 use crate::app::{Context, ExecuteError, ProxyTerms, Unavailable};
+use crate::causes::chain;
 use crate::federation::{self, Login, LoginFailure};
 use crate::tokens::code::Code;
 use crate::tokens::sealed;
@@ -342,7 +343,10 @@ async fn authorize(
         let by = impersonal(&by);
         let recorded = shared.app.execute::<Client>(client_id, command, &by).await;
         if let Err(ExecuteError::Unavailable(error)) = recorded {
-            tracing::warn!(%error, "a client's first authorization could not be recorded");
+            tracing::warn!(
+                error = chain(&error),
+                "a client's first authorization could not be recorded"
+            );
         }
     };
     let (granted, (), ()) = tokio::join!(grant, seen, first_authorization);
@@ -363,7 +367,7 @@ async fn first_seen(shared: &Shared, subject: SubjectId, provider_id: ProviderId
     match shared.app.state::<Subject>(subject).await {
         Ok(known) if *known != Subject::default() => return,
         Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "a subject could not be looked up"),
+        Err(error) => tracing::warn!(error = chain(&error), "a subject could not be looked up"),
     }
     let by = impersonal(by);
     let command = subject::Command::See {
@@ -372,7 +376,10 @@ async fn first_seen(shared: &Shared, subject: SubjectId, provider_id: ProviderId
     };
     let recorded = shared.app.execute::<Subject>(subject, command, &by).await;
     if let Err(ExecuteError::Unavailable(error)) = recorded {
-        tracing::warn!(%error, "a subject's first login could not be recorded");
+        tracing::warn!(
+            error = chain(&error),
+            "a subject's first login could not be recorded"
+        );
     }
 }
 

@@ -19,6 +19,7 @@ use super::form::Posted;
 use super::request::Caller;
 use super::{Shared, bearer, strict_json};
 use crate::app::{Context, ProxyTerms};
+use crate::causes::chain;
 use crate::clock;
 use crate::secret::Secret;
 
@@ -162,7 +163,10 @@ pub async fn remove(
                 app.execute::<Client>(client_id, command, &by).await?;
                 // No token of a removed client is good, and nobody could ask for this again.
                 if let Err(error) = shared.revoke_grants_of_client(client_id, &by).await {
-                    tracing::warn!(%error, "the grants of a removed client are revoked later");
+                    tracing::warn!(
+                        error = chain(&error),
+                        "the grants of a removed client are revoked later"
+                    );
                 }
                 Ok::<_, OAuthError>(())
             }

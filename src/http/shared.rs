@@ -25,6 +25,7 @@ use super::private_terms::PrivateTerms;
 use super::rates::Rates;
 use super::urls::{Urls, resource};
 use crate::app::{App, Context, ExecuteError, ProxyTerms, RefusedRequest, Unavailable};
+use crate::causes::chain;
 use crate::config::Gateway;
 use crate::federation::{Federation, Login};
 use crate::keys::SigningKeys;
@@ -369,7 +370,7 @@ impl Parts {
     /// Forgets the provider's tokens of a grant that has ended; failing that, they stay sealed.
     pub async fn forget_upstream_tokens(&self, grant: GrantId) {
         if let Err(error) = self.app.vault.delete_upstream(grant).await {
-            tracing::warn!(%error, %grant, "upstream tokens of an ended grant remain");
+            tracing::warn!(error = chain(&error), %grant, "upstream tokens of an ended grant remain");
         }
     }
 }

@@ -24,6 +24,7 @@ use super::form::{Form, Posted};
 use super::request::Caller;
 use super::revoke::verified;
 use crate::app::{Context, ExecuteError, ProxyTerms};
+use crate::causes::chain;
 use crate::clock;
 use crate::secret::Secret;
 use crate::tokens::access::{self, Claims};
@@ -222,7 +223,7 @@ fn answer(
     };
     let alg = terms.proxy.settings.token_alg;
     let access_token = access::mint(&vault.signing_keys(), alg, &claims, now).map_err(|error| {
-        tracing::error!(%error, "no key to sign with");
+        tracing::error!(error = chain(&error), "no key to sign with");
         OAuthError::new(
             Code::TemporarilyUnavailable,
             "no_signing_key",

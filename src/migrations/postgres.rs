@@ -9,6 +9,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row};
 
 use super::{Migration, Schema, due};
+use crate::causes::chain;
 use crate::postgres::{Error, within};
 
 /// How often a migration that met another node, or had to wait, is tried again, and after which pause.
@@ -91,7 +92,12 @@ pub async fn migrate(
                 tokio::time::sleep(PAUSE).await;
             }
             Err(error) if migration.optional && number != declined && is_refused(&error) => {
-                tracing::warn!(%error, schema, number, "the database goes without a migration");
+                tracing::warn!(
+                    error = chain(&error),
+                    schema,
+                    number,
+                    "the database goes without a migration"
+                );
                 client.batch_execute("ROLLBACK").await?;
                 declined = number;
             }

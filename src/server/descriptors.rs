@@ -51,7 +51,10 @@ pub fn raise_descriptor_limit() {
             maximum: limit.maximum,
         };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::warn!(%error, "the number of open files stays at its soft limit");
+            tracing::warn!(
+                error = crate::causes::chain(&error),
+                "the number of open files stays at its soft limit"
+            );
         }
     }
 }

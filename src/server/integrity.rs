@@ -169,7 +169,7 @@ pub fn watch(shared: Shared) {
                 }
                 Err(error @ (Broken::Index | Broken::NoKey { .. })) => {
                     shared.integrity.broken.store(true, Ordering::Release);
-                    tracing::error!(%error);
+                    tracing::error!(error = chain(&error), "the log or the vault is not whole");
                 }
                 Err(error @ (Broken::Unreadable(_) | Broken::Vault(_))) => {
                     tracing::warn!(error = chain(&error), "the log is not verified");

@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use crate::causes::chain;
+
 /// A client that takes longer for its headers is not worth a connection.
 const HEADER_TIME: Duration = Duration::from_secs(30);
 /// More is answered 431.
@@ -75,7 +77,7 @@ pub async fn serve(
             }
             Err(error) => {
                 if warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
-                    tracing::warn!(%error, "connections cannot be accepted");
+                    tracing::warn!(error = chain(&error), "connections cannot be accepted");
                     warned = Some(Instant::now());
                 }
                 tokio::time::sleep(ACCEPT_AGAIN).await;

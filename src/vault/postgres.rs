@@ -17,6 +17,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::VaultError;
 use super::sql::{Field, Row, Sql, Value};
 use super::store::count_transaction;
+use crate::causes::chain;
 use crate::migrations::{Migration, Schema, postgres as migrations};
 use crate::postgres::{BEGIN_READ, BEGIN_WRITE, Error, Lease, Postgres, within};
 
@@ -153,7 +154,7 @@ impl Database {
         for number in 0..ATTEMPTS - 1 {
             match attempt(self) {
                 Err(error) if is_worth_repeating(&error) && began.elapsed() < ENOUGH => {
-                    tracing::debug!(%error, "vault transaction runs again");
+                    tracing::debug!(error = chain(&error), "vault transaction runs again");
                     if matches!(error, VaultError::Postgres(Error::Unreachable(_))) {
                         // The other connections are no better.
                         self.postgres.rest();

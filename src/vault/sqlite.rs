@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::sql::{Field, Row, Sql, Value};
 use super::{VaultError, create_private};
+use crate::causes::chain;
 use crate::migrations::{Migration, Schema, sqlite};
 
 const MIGRATIONS: [Migration; 2] = [
@@ -265,7 +266,7 @@ fn write_batches(connection: &mut Connection, mut queue: mpsc::Receiver<Job>) {
         let mut waiting = Vec::with_capacity(batch.len());
         let committed = commit(connection, batch.drain(..), &mut waiting);
         if let Err(error) = &committed {
-            tracing::error!(%error, "vault transaction failed");
+            tracing::error!(error = chain(&error), "vault transaction failed");
         }
         for settle in waiting {
             settle(committed.is_ok());

@@ -29,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
+use crate::causes::chain;
 use crate::clock;
 
 /// The only client this provider knows.
@@ -89,7 +90,7 @@ impl IdentityProvider {
         let router = router(Arc::clone(&provider));
         let serving = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "the demo identity provider stopped");
+                tracing::error!(error = chain(&error), "the demo identity provider stopped");
             }
         });
         Ok(Self {

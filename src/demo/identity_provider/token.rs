@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{CLIENT_ID, Provider, Session, TOKEN_S, claims_of, random_secret};
+use crate::causes::chain;
 use crate::clock;
 
 /// How long a refresh token waits for its use, in days.
@@ -149,7 +150,10 @@ impl Provider {
             ..Header::new(Algorithm::ES256)
         };
         jsonwebtoken::encode(&header, &claims, &self.key).map_err(|error| {
-            tracing::error!(%error, "the demo identity provider cannot sign");
+            tracing::error!(
+                error = chain(&error),
+                "the demo identity provider cannot sign"
+            );
             Refusal("server_error")
         })
     }

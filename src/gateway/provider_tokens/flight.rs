@@ -180,7 +180,7 @@ impl Flight {
                 };
                 let vault = &self.shared.app.vault;
                 if let Err(error) = vault.release_upstream(self.grant, claimed.until).await {
-                    tracing::warn!(%error, "a renewal could not be given back");
+                    tracing::warn!(error = chain(&error), "a renewal could not be given back");
                 }
                 let nobody_knows =
                     claimed.are_refused && matches!(failure, RefreshFailure::Unavailable);
@@ -306,7 +306,7 @@ impl Flight {
                 Ok(stored) => return Ok(stored),
                 Err(VaultError::Erased(_) | VaultError::NoKey(_)) => return Err(NoToken::Gone),
                 Err(error) => {
-                    tracing::warn!(%error, grant = %self.grant, "renewed tokens wait for the store");
+                    tracing::warn!(error = chain(&error), grant = %self.grant, "renewed tokens wait for the store");
                 }
             }
             tokio::time::sleep(pause).await;

@@ -26,6 +26,7 @@ use super::events::render;
 use super::list::Query;
 use super::problem::Problem;
 use crate::app::Unavailable;
+use crate::causes::chain;
 
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A reader who takes nothing for so long is not reading.
@@ -218,7 +219,7 @@ fn unless_over(is_let_in: Result<bool, Unavailable>) -> Result<(), Over> {
         Ok(true) => Ok(()),
         Ok(false) => Err(Over),
         Err(error) => {
-            tracing::warn!(%error, "an event stream ends");
+            tracing::warn!(error = chain(&error), "an event stream ends");
             Err(Over)
         }
     }
