@@ -22,7 +22,7 @@ use crate::vault;
 #[derive(Debug, Args)]
 pub struct BackupArgs {
     /// A folder that does not exist yet
-    pub target: PathBuf,
+    target: PathBuf,
     #[command(flatten)]
     configuration: ConfigArgs,
 }
@@ -31,7 +31,7 @@ pub struct BackupArgs {
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
     /// The folder that `backup` wrote
-    pub from: PathBuf,
+    from: PathBuf,
     #[command(flatten)]
     configuration: ConfigArgs,
 }

@@ -28,14 +28,14 @@ pub struct ReplayArgs {
         conflicts_with = "check",
         allow_hyphen_values = true
     )]
-    pub until: Option<String>,
+    until: Option<String>,
     /// Write the read model to this new file instead
     #[arg(long, value_name = "FILE", conflicts_with = "check")]
-    pub into: Option<PathBuf>,
+    into: Option<PathBuf>,
     /// Build aside and compare with the read model in use; exit code 5 if they differ, 3 if there is
     /// none
     #[arg(long)]
-    pub check: bool,
+    check: bool,
     #[command(flatten)]
     configuration: ConfigArgs,
 }

@@ -275,31 +275,18 @@ impl From<client::Rule> for OAuthError {
     fn from(rule: client::Rule) -> Self {
         use client::Rule;
         match rule {
-            Rule::RegistrationToken => Self::new(
+            Rule::RegistrationToken | Rule::Unknown => Self::new(
                 Code::InvalidToken,
-                "registration_token_mismatch",
+                rule.as_str(),
                 "the registration access token is invalid",
             ),
-            Rule::Unknown => Self::new(
-                Code::InvalidToken,
-                "unknown_client",
-                "the registration access token is invalid",
-            ),
-            Rule::ClientId => Self::new(
-                Code::InvalidClientMetadata,
-                "client_id_mismatch",
-                rule.to_string(),
-            ),
-            Rule::ClientSecret => Self::new(
-                Code::InvalidClientMetadata,
-                "client_secret_mismatch",
-                rule.to_string(),
-            ),
-            Rule::Exists | Rule::InUse | Rule::TooRecent => Self::new(
-                Code::InvalidRequest,
-                "client_state",
-                "the client is not in a state for this",
-            ),
+            Rule::ClientId | Rule::ClientSecret => {
+                Self::new(Code::InvalidClientMetadata, rule.as_str(), rule.to_string())
+            }
+            Rule::Exists | Rule::InUse | Rule::TooRecent => {
+                let description = "the client is not in a state for this";
+                Self::invalid_request(rule.as_str(), description)
+            }
         }
     }
 }

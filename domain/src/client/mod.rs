@@ -191,6 +191,20 @@ pub enum Rule {
     TooRecent,
 }
 
+impl Rule {
+    /// The stable word for it in the record.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RegistrationToken => "registration_token_mismatch",
+            Self::Unknown => "unknown_client",
+            Self::ClientId => "client_id_mismatch",
+            Self::ClientSecret => "client_secret_mismatch",
+            Self::Exists | Self::InUse | Self::TooRecent => "client_state",
+        }
+    }
+}
+
 /// A client as its stream tells it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Client {
