@@ -15,7 +15,9 @@ impl Source {
     /// The lines of the program, without its comments and its unit tests, which stand at the end
     /// of a file or in a file of their own; numbered from 1.
     pub fn program(&self) -> impl Iterator<Item = (usize, &str)> {
-        let is_test = self.path.ends_with("/tests.rs") || self.path.contains("src/config/tests/");
+        let of_tests = ["/tests.rs", "/rig.rs"];
+        let is_test = of_tests.iter().any(|name| self.path.ends_with(name))
+            || self.path.contains("src/config/tests/");
         let program = match self.text.split_once("\nmod tests {") {
             _ if is_test => "",
             Some((program, _)) => program,
