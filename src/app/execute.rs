@@ -1,5 +1,6 @@
 //! Executing a command: load, decide, stamp, append, answer.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
 use domain::Fact;
@@ -98,6 +99,7 @@ impl App {
         A::Command: Clone,
     {
         let stream = A::stream(id);
+        let mut context = Cow::Borrowed(context);
         let mut reload = false;
         for _ in 0..ATTEMPTS_MAX {
             let (slot, origin) = self.slot(&stream, reload, assumed.take()).await?;
@@ -109,15 +111,14 @@ impl App {
             }
             let submitted = {
                 let (command, premises) = (command.clone(), premises.clone());
-                self.submit(&mut lock(&slot), &stream, command, premises, context)
+                self.submit(&mut lock(&slot), &stream, command, premises, &context)
             };
             let submitted = match submitted {
                 Ok(submitted) => submitted,
                 Err(VaultError::NotLoaded(scope)) => {
-                    self.vault
-                        .ensure(scope, context.now)
-                        .await
-                        .map_err(Unavailable::from)?;
+                    if let Some(bare) = self.prepare_to_seal(scope, &context).await? {
+                        context = Cow::Owned(bare);
+                    }
                     continue;
                 }
                 Err(error) => return Err(Unavailable::from(error).into()),

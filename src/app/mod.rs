@@ -204,9 +204,9 @@ impl App {
         correlation: Correlation,
         context: &Context,
     ) -> Result<(), Unavailable> {
-        self.vault
-            .ensure(stamp::scope(correlation.subject, context.now), context.now)
-            .await?;
+        let scope = stamp::scope(correlation.subject, context.now);
+        let bare = self.prepare_to_seal(scope, context).await?;
+        let context = bare.as_ref().unwrap_or(context);
         let id = crate::clock::event_id();
         let place = Place {
             stream: &stream,

@@ -8,6 +8,8 @@ use domain::event::{Correlation, Event};
 use domain::id::EventId;
 use uuid::Uuid;
 
+use super::{App, Unavailable};
+use crate::causes::chain;
 use crate::log::NewEntry;
 use crate::vault::{Scope, Vault, VaultError};
 
@@ -54,12 +56,43 @@ impl Context {
         }
     }
 
+    /// What is left where nothing of a person may or can be kept.
+    fn bare(&self) -> Self {
+        Self {
+            actor: self.actor,
+            request_id: self.request_id,
+            ..Self::system(self.now)
+        }
+    }
+
     fn personal(&self) -> Personal {
         Personal {
             ip: self.ip,
             user_agent: self.user_agent.clone(),
             identity: self.identity.clone(),
             query: self.query.clone(),
+        }
+    }
+}
+
+impl App {
+    /// Brings the data key that an event needs into memory; or says what can be recorded without it. A vault that is older than
+    /// the log does not know the newest people, and their grants must come to an end all the same.
+    ///
+    /// # Errors
+    /// The vault failed.
+    pub(super) async fn prepare_to_seal(
+        &self,
+        scope: Scope,
+        context: &Context,
+    ) -> Result<Option<Context>, Unavailable> {
+        match self.vault.ensure(scope, context.now).await {
+            Ok(()) => Ok(None),
+            Err(error @ VaultError::NoKey(Scope::Subject(_))) => {
+                tracing::warn!(error = chain(&error), "recorded without its circumstances");
+                Ok(Some(context.bare()))
+            }
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -50,8 +50,8 @@ enum EventsCommand {
     Export {
         #[command(flatten)]
         filter: Box<FilterArgs>,
-        /// How
-        #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]
+        /// How; one JSON document with `--json`
+        #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl, conflicts_with = "json")]
         format: ExportFormat,
         #[command(flatten)]
         store: StoreArgs,
@@ -67,6 +67,8 @@ pub enum ExportFormat {
     Jsonl,
     /// A table for spreadsheets, with a header
     Csv,
+    /// One JSON document
+    Json,
 }
 
 /// Filters of the record.
@@ -207,6 +209,10 @@ pub async fn run(
             store,
         } => {
             let source = open(store)?;
+            let format = match output.format() {
+                Format::Json => ExportFormat::Json,
+                Format::Plain | Format::JsonLines => format,
+            };
             export::run(&source, EVENTS, filter.query(), format, output).await
         }
         EventsCommand::Types => types(output),

@@ -44,11 +44,42 @@ pub async fn run(
 ) -> Result<(), Failure> {
     filters.push(("sort", "asc".to_owned()));
     filters.push(("limit", PAGE.to_string()));
-    let mut end: Option<u64> = None;
-    if format == ExportFormat::Csv {
-        let header: Vec<_> = COLUMNS.iter().map(|(name, _)| (*name).to_owned()).collect();
-        output.raw(&record(&header)?)?;
+    match format {
+        ExportFormat::Jsonl => {
+            rows(source, path, filters, |row| {
+                Ok(output.raw(format!("{}\n", text::json(row)).as_bytes())?)
+            })
+            .await
+        }
+        ExportFormat::Csv => {
+            let header: Vec<_> = COLUMNS.iter().map(|(name, _)| (*name).to_owned()).collect();
+            output.raw(&record(&header)?)?;
+            rows(source, path, filters, |row| {
+                Ok(output.raw(&record(&fields(row))?)?)
+            })
+            .await
+        }
+        ExportFormat::Json => {
+            let mut before = "{\"data\":[\n";
+            rows(source, path, filters, |row| {
+                let row = format!("{before}{}", text::json(row));
+                before = ",\n";
+                Ok(output.raw(row.as_bytes())?)
+            })
+            .await?;
+            let nothing = if before == ",\n" { "" } else { before };
+            Ok(output.raw(format!("{nothing}\n]}}\n").as_bytes())?)
+        }
     }
+}
+
+async fn rows(
+    source: &Source,
+    path: &str,
+    mut filters: Vec<(&'static str, String)>,
+    mut each: impl FnMut(&Value) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut end: Option<u64> = None;
     loop {
         let page = source.get(path, &filters).await?;
         let rows = page["data"].as_array().map_or(&[][..], Vec::as_slice);
@@ -63,11 +94,7 @@ pub async fn run(
             {
                 return Ok(());
             }
-            let line = match format {
-                ExportFormat::Jsonl => format!("{}\n", text::json(row)).into_bytes(),
-                ExportFormat::Csv => record(&fields(row))?,
-            };
-            output.raw(&line)?;
+            each(row)?;
         }
         match page["next"].as_str() {
             Some(cursor) if !rows.is_empty() => {

@@ -151,6 +151,14 @@ async fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> 
         // What the others write holds names, addresses or keys: it is for its owner alone.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     }
+    let is_text = matches!(
+        command,
+        Command::Demo { .. } | Command::Serve(_) | Command::Completions(_) | Command::Man(_)
+    );
+    if is_text && output.format() != Format::Plain {
+        let reason = "this command prints no data that could be JSON";
+        return Err(Failure::Usage(reason.to_owned()));
+    }
     match command {
         Command::Demo { exit } => serve::demo(exit).await,
         Command::Serve(args) => serve::serve(args.load()?).await,

@@ -179,7 +179,6 @@ impl Remote {
             StatusCode::NOT_FOUND | StatusCode::GONE => Failure::NotFound(said),
             StatusCode::BAD_REQUEST
             | StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::CONFLICT
             | StatusCode::PAYLOAD_TOO_LARGE
             | StatusCode::UNPROCESSABLE_ENTITY => Failure::Usage(said),
             StatusCode::TOO_MANY_REQUESTS
@@ -266,7 +265,7 @@ mod tests {
             (401, 7),
             (403, 7),
             (404, 3),
-            (409, 2),
+            (409, 1),
             (422, 2),
             (429, 6),
             (500, 1),

@@ -104,7 +104,8 @@ impl<'a> Layers<'a> {
         Ok(all)
     }
 
-    /// Variables with `__` are keys; others (`GRANTLOG_URL`, what container platforms add) are not.
+    /// Variables with `__` are keys; others (`GRANTLOG_URL`, what container platforms add) are not, unless a key is spelt with `_`
+    /// for `__`.
     pub(super) fn refuse_unknown_variables(&self) -> Result<(), ConfigError> {
         let mut known: Vec<String> = Vec::new();
         for (section, keys) in SECTIONS {
@@ -124,10 +125,9 @@ impl<'a> Layers<'a> {
             .iter()
             .map(|name| format!("GRANTLOG_{}", name.to_ascii_uppercase()))
             .collect();
-        let unknown = self
-            .environment
-            .keys()
-            .find(|name| name.contains("__") && !known.contains(name));
+        let unknown = self.environment.keys().find(|name| {
+            !known.contains(name) && (name.contains("__") || is_misspelt(name, &known))
+        });
         match unknown {
             None => Ok(()),
             Some(name) => Err(ConfigError {
@@ -180,6 +180,10 @@ impl<'a> Layers<'a> {
             Place::File(Box::new(Excerpt::new(name, text, span, shown)))
         })
     }
+}
+
+fn is_misspelt(name: &str, known: &[String]) -> bool {
+    known.iter().any(|known| known.replace("__", "_") == *name)
 }
 
 /// How a declared table's name is written in environment variables.

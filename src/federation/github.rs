@@ -64,7 +64,7 @@ impl Federation {
         Ok(Described {
             sub,
             profile: Profile {
-                email_verified: primary.as_ref().is_some_and(|(_, verified)| *verified),
+                email_verified: primary.as_ref().map(|(_, verified)| *verified),
                 email: primary.map(|(email, _)| email),
                 name: text(&user, "name")
                     .or_else(|| text(&user, "login"))

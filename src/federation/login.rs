@@ -79,7 +79,8 @@ impl fmt::Debug for UpstreamTokens {
 #[derive(Default)]
 pub(super) struct Profile {
     pub(super) email: Option<String>,
-    pub(super) email_verified: bool,
+    /// Absent: nothing is said of it.
+    pub(super) email_verified: Option<bool>,
     pub(super) name: Option<String>,
     pub(super) groups: Vec<String>,
 }
@@ -89,8 +90,9 @@ impl Profile {
     pub(super) fn of(claims: &Map<String, Value>) -> Self {
         let email = email(claims);
         let name = text(claims, "name").or_else(|| text(claims, "preferred_username"));
+        let told = claims.get("email_verified").filter(|_| email.is_some());
         Self {
-            email_verified: email.is_some() && is_true(claims.get("email_verified")),
+            email_verified: told.map(|told| is_true(Some(told))),
             email,
             name: name.map(shortened),
             groups: groups(claims),
@@ -99,15 +101,17 @@ impl Profile {
 
     /// Whether there is all that people are admitted by.
     pub(super) fn is_full(&self) -> bool {
-        self.email_verified && !self.groups.is_empty()
+        self.email_verified.is_some() && !self.groups.is_empty()
     }
 
-    /// Fills what is missing here from `other`. An address and its verification go together.
+    /// Fills what is missing here from `other`. An address and its verification go together, and what was signed stands: an
+    /// address that the ID token calls unverified is not verified by userinfo.
     pub(super) fn or(self, other: Self) -> Self {
         let (email, email_verified) = match self.email {
             Some(email) => {
-                let is_verified = other.email_verified && other.email.as_ref() == Some(&email);
-                (Some(email), self.email_verified || is_verified)
+                let theirs = other.email_verified;
+                let theirs = theirs.filter(|_| other.email.as_ref() == Some(&email));
+                (Some(email), self.email_verified.or(theirs))
             }
             None => (other.email, other.email_verified),
         };

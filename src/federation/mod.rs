@@ -260,7 +260,9 @@ impl Federation {
         let mut profile = Profile::of(&person.claims);
         if provider.settings.kind == Kind::AzureAd && profile.email.is_some() {
             // Entra ID's word for "the owner of the domain has verified this address".
-            profile.email_verified |= login::is_true(person.claims.get("xms_edov"));
+            if login::is_true(person.claims.get("xms_edov")) {
+                profile.email_verified = Some(true);
+            }
         }
         let mut missing = None;
         let is_thin = profile.email.is_none() || attempt.is_selective && !profile.is_full();
@@ -343,7 +345,7 @@ fn login(
         issuer,
         sub,
         email: profile.email,
-        email_verified: profile.email_verified,
+        email_verified: profile.email_verified == Some(true),
         name: profile.name,
         groups: profile.groups,
         missing: None,

@@ -26,7 +26,7 @@ pub struct AuthenticatedClient {
 ///
 /// # Errors
 /// `invalid_request` if it authenticates in two ways at once, `invalid_client` if it is not who
-/// it says, `slow_down` if its address or itself asks too often.
+/// it says, `slow_down` if it asks too often.
 pub async fn authenticate(
     shared: &Shared,
     terms: &ProxyTerms,
@@ -35,7 +35,6 @@ pub async fn authenticate(
     form: &Form,
     context: &Context,
 ) -> Result<AuthenticatedClient, OAuthError> {
-    shared.rates.token(context.ip)?;
     let (client_id, credentials) = presented(headers, form)?;
     let id: ClientId = client_id.parse().map_err(|_| Denial::Unknown)?;
     let known = shared.app.state::<Client>(id).await?;

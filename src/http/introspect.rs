@@ -31,6 +31,7 @@ pub async fn introspect(
 ) -> Response {
     let outcome = async {
         let terms = shared.proxy(&proxy).await?;
+        shared.rates.token(context.ip)?;
         let form = Form::parse(&headers, &body)?;
         let client =
             authenticate(&shared, &terms, Endpoint::Other, &headers, &form, &context).await?;

@@ -64,7 +64,7 @@ impl Rates {
         check(self.authorizations.as_ref(), ip.map(customer_block))
     }
 
-    /// Counts a request with client authentication, before anything is known of the client.
+    /// Counts a request to the token, revocation or introspection endpoint, whatever is in it.
     ///
     /// # Errors
     /// There have been too many.

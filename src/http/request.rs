@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use domain::entry::Actor;
+use domain::secret::redacted;
 use ipnet::IpNet;
 use uuid::Uuid;
 
@@ -154,7 +155,7 @@ fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
 
 fn user_agent(headers: &HeaderMap) -> Option<String> {
     let agent = headers.get(header::USER_AGENT)?.to_str().ok()?;
-    Some(agent.chars().take(USER_AGENT_BYTES_MAX).collect())
+    Some(redacted(agent).chars().take(USER_AGENT_BYTES_MAX).collect())
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ pub async fn revoke(
 ) -> Response {
     let outcome = async {
         let terms = shared.proxy(&proxy).await?;
+        shared.rates.token(context.ip)?;
         let form = Form::parse(&headers, &body)?;
         let token = form.required("token")?;
         let client =

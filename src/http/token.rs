@@ -42,6 +42,7 @@ pub async fn token(
 ) -> Response {
     let outcome = async {
         let terms = shared.proxy(&proxy).await?;
+        shared.rates.token(context.ip)?;
         shared.ensure_signs(&terms, &context).await?;
         let form = Form::parse(&headers, &body)?;
         let grant_type = grant_type(&form)?;

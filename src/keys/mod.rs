@@ -100,14 +100,17 @@ impl SigningKeys {
         self.0.iter().find(|key| key.info.kid == kid)
     }
 
-    /// The key that signs at `now`: the latest whose time has come.
+    /// The key that signs at `now`: the latest whose time has come. Where none's has (the clock was ahead when the first was made),
+    /// the one that comes next: nobody can know of another.
     #[must_use]
     pub fn in_use(&self, alg: Algorithm, now: Timestamp) -> Option<&SigningKey> {
-        self.0
+        let usable = self
+            .0
             .iter()
-            .filter(|key| key.info.alg == alg && key.info.not_before <= now)
-            .filter(|key| key.verifies_at(now) && key.encoding.is_some())
-            .max_by_key(|key| (key.info.not_before, key.info.created_at))
+            .filter(|key| key.info.alg == alg && key.verifies_at(now) && key.encoding.is_some());
+        let age = |key: &&SigningKey| (key.info.not_before, key.info.created_at);
+        let due = usable.clone().filter(|key| key.info.not_before <= now);
+        due.max_by_key(age).or_else(|| usable.min_by_key(age))
     }
 
     /// The public keys to publish at `now` by a proxy that signs with `alg`: those of other algorithms, too, with which it may have

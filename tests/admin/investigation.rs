@@ -242,6 +242,18 @@ async fn containment_ends_what_it_names() {
     ] {
         problem(server.post(revocations, &document).await, 400, code);
     }
+    for (seed, code) in [
+        (
+            json!({"client": format!("gateway_{}", "0".repeat(32))}),
+            "unknown_client",
+        ),
+        (json!({"proxy": 99}), "unknown_proxy"),
+        (json!({"provider": 99}), "unknown_provider"),
+    ] {
+        let mut document = seed;
+        document["reason"] = json!("a typing error is no success");
+        problem(server.post(revocations, &document).await, 404, code);
+    }
     let unknown = json!({"grant": "0".repeat(32), "reason": "why"});
     problem(
         server.post(revocations, &unknown).await,
@@ -259,9 +271,20 @@ async fn containment_ends_what_it_names() {
     );
     let none: [String; 0] = [];
     assert_eq!(server.event_types("type=grant.revoked").await, none);
+    let read = server.events("type=audit.read").await;
+    let told = read
+        .iter()
+        .filter(|event| event["data"]["route"] == revocations);
+    let told: Vec<_> = told.map(|event| event["query"].clone()).collect();
+    assert_eq!(
+        told,
+        [json!(format!("subject={}", one.subject))],
+        "a dry run is a read"
+    );
 
     let responder = rig.operator("responder").await;
-    let document = json!({"grant": one.grant, "reason": "stolen laptop"});
+    let reason = format!("stolen laptop with {}", one.tokens.refresh);
+    let document = json!({"grant": one.grant, "reason": reason});
     let done = send(
         server,
         &responder,
@@ -273,7 +296,8 @@ async fn containment_ends_what_it_names() {
     assert_eq!(rows_of(&done.expect(200).json()), [one.grant.as_str()]);
     let revoked = server.events("type=grant.revoked").await;
     assert_eq!(revoked.len(), 1);
-    assert_eq!(revoked[0]["data"]["note"], "stolen laptop");
+    let note = "stolen laptop with gw_refresh_(redacted)";
+    assert_eq!(revoked[0]["data"]["note"], note);
     let grant = server
         .get(&format!("/api/v1/grants/{}", one.grant))
         .await
@@ -393,6 +417,27 @@ async fn reading_is_recorded_once_a_walk_and_once_a_poll() {
         2,
         "the walk, and who went on with another's: {before}"
     );
+    let polls = |after: u64| format!("/api/v1/events?type=audit.*&after={after}");
+    let of_poll = async || {
+        let read = reads("/api/v1/events").await.into_iter();
+        let told = read.map(|read| read["query"].as_str().unwrap_or_default().to_owned());
+        told.filter(|query| query.contains("audit.*"))
+            .collect::<Vec<_>>()
+    };
+    for after in [3, 3, 5, 0, 2] {
+        server.get(&polls(after)).await.expect(200);
+    }
+    assert_eq!(
+        of_poll().await,
+        ["type=audit.*&after=3", "type=audit.*&after=0"],
+        "whoever goes back reads anew"
+    );
+    let token = format!("gw_refresh_{}", "x".repeat(43));
+    let found = format!("/api/v1/logins?reason={token}");
+    server.get(&found).await.expect(200);
+    let told = reads("/api/v1/logins").await;
+    let last = told.last().expect("a read");
+    assert_eq!(last["query"], "reason=gw_refresh_(redacted)");
     for path in ["status", "event-types", "openapi.json"] {
         server.get(&format!("/api/v1/{path}")).await.expect(200);
         assert!(reads(&format!("/api/v1/{path}")).await.is_empty());

@@ -11,7 +11,7 @@ use crate::pkce::CodeChallenge;
 use crate::redirect_uri::RedirectUri;
 use crate::resource::Resource;
 use crate::scope::Scope;
-use crate::secret::SecretHash;
+use crate::secret::{SecretHash, redacted};
 use crate::text::is_name;
 
 /// What can happen to a grant.
@@ -271,7 +271,7 @@ impl RevocationReason {
     pub fn by_operator(note: &str) -> Result<Self, InvalidNote> {
         if is_name(note) {
             Ok(Self::Operator {
-                note: note.to_owned(),
+                note: redacted(note).into_owned(),
             })
         } else {
             Err(InvalidNote)

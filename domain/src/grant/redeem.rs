@@ -1,8 +1,8 @@
 //! Redeeming an authorization code (RFC 6749 §4.1.3, RFC 7636 §4.6, RFC 9700 §4.5).
 //!
 //! The order matters: whose code it is comes first (a stranger must not be able to burn or
-//! revoke anything), then whether it was redeemed before, then everything else. Only success
-//! consumes the code.
+//! revoke anything; nor may somebody who found a public client's code and has no verifier for it), then
+//! whether it was redeemed before, then everything else. Only success consumes the code.
 
 use super::event::{CodeIssued, CodeRedeemed, CodeReplayed, Event, RefreshTokenIssued};
 use super::{Grant, Live, RedeemCode, RevocationReason, Rule, Tokens};
@@ -19,6 +19,7 @@ pub(super) fn decide(
         Tokens::None => return Err(Rule::CodeMismatch.into()),
         Tokens::Code(code) => code,
         Tokens::Redeemed(redeemed) if redeemed.code.code == command.code => {
+            verifier(&redeemed.code, command)?;
             return Err(Refusal::recording(
                 Rule::CodeReplayed,
                 vec![
@@ -53,6 +54,11 @@ fn check(live: &Live, code: &CodeIssued, command: &RedeemCode, now: Timestamp) -
         return Err(Rule::GrantExpired);
     }
     redirect_uri(live, command)?;
+    verifier(code, command)
+}
+
+/// Of a public client, all that tells it from whoever has seen the code.
+fn verifier(code: &CodeIssued, command: &RedeemCode) -> Result<(), Rule> {
     let verifier = command
         .code_verifier
         .as_deref()

@@ -15,7 +15,8 @@ use proptest::prelude::*;
 
 use crate::model::{Granted, Model, Outcome, Presented};
 use crate::steps::{
-    Pause, RefreshFault, Step, Who, beginning, pause, policy, redeem_command, refresh_command, step,
+    Pause, RedeemFault, RefreshFault, Step, Who, beginning, pause, policy, redeem_command,
+    refresh_command, step,
 };
 use crate::story::{CODE_S, authorize, requested};
 use crate::support::{at, id};
@@ -86,9 +87,14 @@ impl Run {
                 fault,
                 may_refresh,
             } => {
+                // A code is worth nothing without its verifier, not even a replay.
+                let is_proven = !matches!(
+                    fault,
+                    Some(RedeemFault::NoVerifier | RedeemFault::WrongVerifier)
+                );
                 let presented = Presented {
                     by_owner: who == Who::Owner,
-                    secret_is_right,
+                    secret_is_right: secret_is_right && is_proven,
                     rest_is_right: fault.is_none(),
                 };
                 (

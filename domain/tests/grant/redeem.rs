@@ -222,12 +222,10 @@ fn a_replay_by_the_right_client_ends_the_grant() {
     }
 }
 
-/// Whoever holds the code and is the client is enough: a thief would have no verifier, and what
-/// else the request says does not make it less of a replay.
+/// Whoever has the code and its verifier is the client: what else the request says does not make it less of a replay.
 #[test]
 fn a_replay_needs_nothing_else_to_be_right() {
     let careless = redeem_with(|command| {
-        command.code_verifier = None;
         command.redirect_uri = Some("https://elsewhere.example/".to_owned());
         command.resource = naming("https://elsewhere.example/".parse().expect("valid"));
     });
@@ -253,6 +251,17 @@ fn a_strangers_replay_revokes_nothing() {
     given::<Grant>(&up_to(1))
         .when(redeem_with(|c| c.proxy_id = OTHER_PROXY))
         .then_refused(Rule::ProxyMismatch);
+}
+
+/// Codes stand in the histories of browsers, and anybody can name a public client.
+#[test]
+fn a_used_code_without_its_verifier_revokes_nothing() {
+    given::<Grant>(&up_to(1))
+        .when(redeem_with(|c| c.code_verifier = None))
+        .then_refused(Rule::CodeVerifierMissing);
+    given::<Grant>(&up_to(1))
+        .when(redeem_with(|c| c.code_verifier = Some("x".repeat(43))))
+        .then_refused(Rule::CodeVerifierMismatch);
 }
 
 #[test]

@@ -48,6 +48,10 @@ fn unknown_variables_are_refused_too() {
             "unknown key `GRANTLOG_SERVER__LISTN`, did you mean `GRANTLOG_SERVER__LISTEN`? (GRANTLOG_SERVER__LISTN)",
         ),
         (
+            "GRANTLOG_SERVER_LISTEN",
+            "unknown key `GRANTLOG_SERVER_LISTEN`, did you mean `GRANTLOG_SERVER__LISTEN`? (GRANTLOG_SERVER_LISTEN)",
+        ),
+        (
             "GRANTLOG_PROVIDER__COMPANY__CLIENT_SECRT",
             "unknown key `GRANTLOG_PROVIDER__COMPANY__CLIENT_SECRT`, did you mean `GRANTLOG_PROVIDER__COMPANY__CLIENT_SECRET`? (GRANTLOG_PROVIDER__COMPANY__CLIENT_SECRT)",
         ),

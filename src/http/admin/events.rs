@@ -11,8 +11,6 @@ use super::Admin;
 use super::authentication::MayRead;
 use super::list::Query;
 use super::problem::Problem;
-use crate::app::Unavailable;
-use crate::http::Shared;
 use crate::investigation::{self, RenderedEvent};
 
 /// Lists events, newest first.
@@ -34,7 +32,7 @@ pub async fn list(
         .await?;
     let page = admin.read(move |reader| reader.events(&filter)).await?;
     let page = Page {
-        rows: render(&admin.shared, page.rows).await?,
+        rows: render(&admin, page.rows).await?,
         next: page.next,
         watermark: page.watermark,
     };
@@ -67,11 +65,14 @@ pub async fn show(
         .await?;
     let row = admin.read(move |reader| reader.event(position)).await?;
     let event = match row {
-        Some(row) => render(&admin.shared, vec![row]).await?.pop(),
+        Some(row) => render(&admin, vec![row]).await?.pop(),
         None => {
             let shared = admin.shared.clone();
-            blocking(move || investigation::bodies(&shared.app.log, &shared.app.vault, position, 1))
-                .await?
+            admin
+                .in_turn(move || {
+                    investigation::bodies(&shared.app.log, &shared.app.vault, position, 1)
+                })
+                .await??
                 .pop()
         }
     };
@@ -117,18 +118,10 @@ pub async fn types(_operator: MayRead) -> Response {
 /// # Errors
 /// The log cannot be read.
 pub(super) async fn render(
-    shared: &Shared,
+    admin: &Admin,
     rows: Vec<EventRow>,
 ) -> Result<Vec<RenderedEvent>, Problem> {
-    let shared = shared.clone();
-    blocking(move || investigation::bodies_of(&shared.app.log, &shared.app.vault, rows)).await
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Unavailable> + Send + 'static,
-) -> Result<T, Problem> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => Ok(outcome?),
-        Err(error) => Err(Problem::read_model(&error)),
-    }
+    let app = admin.shared.app.clone();
+    let bodies = move || investigation::bodies_of(&app.log, &app.vault, rows);
+    Ok(admin.in_turn(bodies).await??)
 }

@@ -88,10 +88,7 @@ pub async fn timeline(
         let app = &shared.app;
         investigation::timeline(&app.log, &app.vault, id, grant.as_ref(), None)
     };
-    let timeline = tokio::task::spawn_blocking(tell)
-        .await
-        .map_err(|error| Problem::read_model(&error))??
-        .ok_or_else(unknown)?;
+    let timeline = admin.in_turn(tell).await??.ok_or_else(unknown)?;
     Ok(Json(timeline).into_response())
 }
 

@@ -19,8 +19,8 @@ pub struct Query {
     format: Format,
     /// The resource's absolute address, from configuration.
     address: String,
-    /// Whether a header goes on with something (`Last-Event-ID`).
-    pub resumes: bool,
+    /// Behind which position a header goes on (`Last-Event-ID`).
+    pub resumed_after: Option<u64>,
 }
 
 #[derive(Clone, Copy)]
@@ -44,7 +44,10 @@ impl FromRequestParts<Admin> for Query {
                 .collect(),
             format: format(&parts.headers),
             address: format!("{}{}", admin.shared.urls.server, parts.uri.path()),
-            resumes: parts.headers.contains_key("last-event-id"),
+            resumed_after: parts
+                .headers
+                .get("last-event-id")
+                .and_then(|id| id.to_str().ok()?.parse().ok()),
         })
     }
 }

@@ -51,6 +51,7 @@ pub struct Parts {
     failures: authentication::Failures,
     reads: reads::RecentReads,
     tails: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
     /// Tells this process from others and from itself before a restart.
     node: Uuid,
 }
@@ -69,12 +70,14 @@ pub fn routes<S: Clone + Send + Sync + 'static>(shared: Shared) -> Router<S> {
         failures: authentication::Failures::default(),
         reads: reads::RecentReads::default(),
         tails: Arc::new(Semaphore::new(TAILS_MAX)),
+        readers: Arc::new(Semaphore::new(READERS_MAX)),
         node: clock::event_id().0,
     }));
     let (router, table) = table().split_for_parts();
     router
         .merge(openapi::route(table))
         .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
         .layer(middleware::from_fn_with_state(
             admin.clone(),
             problem::finish,
@@ -113,6 +116,10 @@ fn table() -> OpenApiRouter<Admin> {
         .routes(routes!(status::status))
 }
 
+async fn not_found() -> Problem {
+    Problem::not_found("not_found", "resource")
+}
+
 async fn method_not_allowed() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
@@ -123,6 +130,9 @@ async fn method_not_allowed() -> Problem {
 
 /// Event streams that are open at once on this node.
 const TAILS_MAX: usize = 256;
+/// Who reads the log or the read models at once. Each has connections of its own, and SQLite gives back no file while another
+/// connection of the process has it open: what was once opened at the same time stays.
+const READERS_MAX: usize = 8;
 /// Read models follow the log by milliseconds; this long an answer waits for what the log already
 /// had when it was asked for.
 const SOON: Duration = Duration::from_millis(250);
@@ -163,10 +173,24 @@ impl Parts {
         read: impl FnOnce(&Reader) -> Result<T, ReadModelError> + Send + 'static,
     ) -> Result<T, Problem> {
         let reader = self.shared.reader.clone();
-        match tokio::task::spawn_blocking(move || read(&reader)).await {
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(error)) => Err(Problem::read_model(&error)),
-            Err(error) => Err(Problem::read_model(&error)),
-        }
+        let read = self.in_turn(move || read(&reader)).await?;
+        read.map_err(|error| Problem::read_model(&error))
+    }
+
+    /// Reads on a thread that may block, when it is its turn.
+    ///
+    /// # Errors
+    /// The read broke off.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        // The semaphore is never closed.
+        let turn = self.readers.clone().acquire_owned().await.ok();
+        let reading = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            read()
+        });
+        reading.await.map_err(|error| Problem::read_model(&error))
     }
 }

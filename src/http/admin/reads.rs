@@ -7,6 +7,7 @@ use domain::Timestamp;
 use domain::audit::{Event, Read};
 use domain::event::Correlation;
 use domain::id::OperatorId;
+use domain::secret::redacted;
 use quick_cache::sync::Cache;
 
 use super::authentication::Authenticated;
@@ -15,7 +16,14 @@ use super::{Parts, list::Query};
 use crate::app::Context;
 
 /// Who read what lately.
-pub struct RecentReads(Cache<(OperatorId, &'static str, String), Timestamp>);
+pub struct RecentReads(Cache<(OperatorId, &'static str, String), Last>);
+
+/// The last of the requests that make one read.
+#[derive(Clone, Copy)]
+struct Last {
+    at: Timestamp,
+    after: Option<u64>,
+}
 
 impl Default for RecentReads {
     fn default() -> Self {
@@ -29,7 +37,7 @@ const PAUSE_MAX: TimeDelta = TimeDelta::minutes(10);
 /// A query is kept for ever, so no more of it than a person would write.
 const QUERY_BYTES_MAX: usize = 2048;
 
-/// Parameters that go on with a read instead of beginning one.
+/// Parameters by which one read is told in several requests; whoever goes back with `after` reads anew.
 const CONTINUING: [&str; 3] = ["cursor", "after", "min_position"];
 
 impl Parts {
@@ -43,7 +51,10 @@ impl Parts {
         route: &'static str,
         query: &Query,
     ) -> Result<(), Problem> {
-        let continues = query.resumes || query.has_any(&CONTINUING);
+        let resumes = query.resumed_after.is_some() || query.has_any(&CONTINUING);
+        let after = query
+            .resumed_after
+            .or_else(|| query.get("after")?.parse().ok());
         let searched = query.without(&CONTINUING);
         if searched.len() > QUERY_BYTES_MAX {
             return Err(Problem::new(
@@ -55,20 +66,36 @@ impl Parts {
         let now = operator.context.now;
         let key = (operator.id, route, searched.clone());
         let recent = self.reads.0.get(&key);
-        if !continues || recent.is_none_or(|at| now - at > PAUSE_MAX) {
-            let read = Event::Read(Read {
-                route: route.to_owned(),
-            });
-            let context = Context {
-                query: (!searched.is_empty()).then_some(searched),
-                ..operator.context.clone()
-            };
-            self.shared
-                .app
-                .record("audit", read.into(), Correlation::default(), &context)
-                .await?;
+        let goes_on = |last: Last| resumes && now - last.at <= PAUSE_MAX && last.after <= after;
+        if !recent.is_some_and(goes_on) {
+            let told = query.without(&["cursor", "min_position"]);
+            self.record(operator, route, &told).await?;
         }
-        self.reads.0.insert(key, now);
+        self.reads.0.insert(key, Last { at: now, after });
+        Ok(())
+    }
+
+    /// Records that an operator reads what was `searched`.
+    ///
+    /// # Errors
+    /// It cannot be recorded; then nothing may be shown.
+    pub(super) async fn record(
+        &self,
+        operator: &Authenticated,
+        route: &'static str,
+        searched: &str,
+    ) -> Result<(), Problem> {
+        let read = Event::Read(Read {
+            route: route.to_owned(),
+        });
+        let context = Context {
+            query: (!searched.is_empty()).then(|| redacted(searched).into_owned()),
+            ..operator.context.clone()
+        };
+        self.shared
+            .app
+            .record("audit", read.into(), Correlation::default(), &context)
+            .await?;
         Ok(())
     }
 }

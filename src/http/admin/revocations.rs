@@ -1,10 +1,15 @@
 //! Containment: ending a grant, or every live grant of a client, subject, provider or proxy.
 
+use std::fmt;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use domain::client::Client;
 use domain::grant::{Grant, RevocationReason};
 use domain::id::{ClientId, GrantId, ProviderId, ProxyId, SubjectId};
+use domain::provider::Provider;
+use domain::proxy::Proxy;
 use projections::Of;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -37,6 +42,21 @@ enum Seed {
     Of(Of),
 }
 
+/// As a query: what a dry run tells is a read like others.
+impl fmt::Display for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Grant(id) => write!(f, "grant={id}"),
+            Self::Of(Of::Client(id)) => write!(f, "client={id}"),
+            Self::Of(Of::Subject(id)) => write!(f, "subject={id}"),
+            Self::Of(Of::Provider(id)) => write!(f, "provider={id}"),
+            Self::Of(Of::Proxy(id)) => write!(f, "proxy={id}"),
+        }
+    }
+}
+
+const ROUTE: &str = "/api/v1/revocations";
+
 const MEMBERS: [&str; 7] = [
     "grant", "client", "subject", "provider", "proxy", "reason", "dry_run",
 ];
@@ -63,8 +83,10 @@ pub async fn revoke(
     let note: String = required(&members, "reason", "why, in a sentence")?;
     let reason = RevocationReason::by_operator(&note).map_err(Refused::from)?;
     let dry_run = member(&members, "dry_run", "true or false")?.unwrap_or(false);
-    let grants = grants(&admin, &operator, seed).await?;
-    if !dry_run {
+    let grants = grants(&admin, &operator, &seed).await?;
+    if dry_run {
+        admin.record(&operator, ROUTE, &seed.to_string()).await?;
+    } else {
         let (shared, ended) = (admin.shared.clone(), grants.clone());
         let revoking = async move {
             let context = &operator.context;
@@ -102,15 +124,17 @@ fn seed(members: &Map<String, Value>) -> Result<Seed, Problem> {
     }
 }
 
-/// The grants that are meant and have not ended. A single one must have been given, and needs no read model.
+/// The grants that are meant and have not ended. A single one must have been given, and needs no read model; whatever else has a
+/// stream of its own must have been there.
 async fn grants(
     admin: &Admin,
     operator: &Authenticated,
-    seed: Seed,
+    seed: &Seed,
 ) -> Result<Vec<GrantId>, Problem> {
-    match seed {
+    let app = &admin.shared.app;
+    match *seed {
         Seed::Grant(id) => {
-            let state = admin.shared.app.fresh::<Grant>(id).await?;
+            let state = app.fresh::<Grant>(id).await?;
             if state.authorization().is_none() {
                 return Err(domain::grant::Rule::UnknownGrant.into());
             }
@@ -119,7 +143,19 @@ async fn grants(
             Ok(is_live.then_some(id).into_iter().collect())
         }
         Seed::Of(of) => {
-            admin.shared.app.read_model_is_current().await?;
+            match of {
+                Of::Client(id) if *app.fresh::<Client>(id).await? == Client::Absent => {
+                    return Err(domain::client::Rule::Unknown.into());
+                }
+                Of::Provider(id) if *app.fresh::<Provider>(id).await? == Provider::Absent => {
+                    return Err(domain::provider::Rule::Unknown.into());
+                }
+                Of::Proxy(id) if *app.fresh::<Proxy>(id).await? == Proxy::Absent => {
+                    return Err(domain::proxy::Rule::Unknown.into());
+                }
+                Of::Client(_) | Of::Provider(_) | Of::Proxy(_) | Of::Subject(_) => {}
+            }
+            app.read_model_is_current().await?;
             let now = operator.context.now;
             admin
                 .read(move |reader| reader.live_grants_of(of, now))

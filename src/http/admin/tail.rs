@@ -180,7 +180,7 @@ impl Tail {
         unless_over(self.operator.is_let_in_as_followed(app).await)?;
         let shown = page.rows.last().map(|row| row.position + 1);
         let more = page.next.is_some();
-        let events = render(&self.admin.shared, page.rows).await;
+        let events = render(&self.admin, page.rows).await;
         for event in events.map_err(|_| Over)? {
             let rendered = sse::Event::default()
                 .id(event.position.to_string())
