@@ -1,13 +1,13 @@
 //! Executing a command: load, decide, stamp, append, answer.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use domain::Fact;
 use domain::id::EventId;
 
 use super::stamp::{self, Place};
-use super::streams::{Known, Slot, lock};
+use super::streams::{Known, Slot};
 use super::{App, Context, Stored, Unavailable};
 use crate::log::{Append, AppendError, NewEntry, Pending, Premise};
 use crate::vault::VaultError;
@@ -83,7 +83,7 @@ impl App {
     where
         A::Command: Clone,
     {
-        let empty = Some(Known::default());
+        let empty = Some(Arc::default());
         self.run(id, command, Vec::new(), context, empty).await
     }
 
@@ -93,27 +93,32 @@ impl App {
         command: A::Command,
         premises: Vec<Premise>,
         context: &Context,
-        mut assumed: Option<Known<A>>,
+        mut assumed: Option<Arc<Slot<A>>>,
     ) -> Result<Executed<A>, ExecuteError<A::Rule>>
     where
         A::Command: Clone,
     {
         let stream = A::stream(id);
         let mut context = Cow::Borrowed(context);
+        let cache = A::cache(&self.streams);
         let mut reload = false;
         for _ in 0..ATTEMPTS_MAX {
-            let (slot, origin) = self.slot(&stream, reload, assumed.take()).await?;
-            // Nothing is decided on an append in flight: if another came before it, the next one would pass for its successor.
-            let turn = lock(&slot).turn.clone();
-            let _turn = turn.lock().await;
-            if lock(&slot).is_outdated() {
-                continue;
-            }
-            let submitted = {
-                let (command, premises) = (command.clone(), premises.clone());
-                self.submit(&mut lock(&slot), &stream, command, premises, &context)
+            let cached = if reload {
+                None
+            } else {
+                cache.get(&stream).or_else(|| assumed.take())
             };
-            let submitted = match submitted {
+            let (slot, is_read) = match cached {
+                Some(slot) => (slot, false),
+                None => (self.read::<A>(&stream).await?, true),
+            };
+            let _turn = slot.turn.lock().await;
+            let Some(before) = slot.current() else {
+                reload = true;
+                continue;
+            };
+            let (command, rests_on) = (command.clone(), premises.clone());
+            let submitted = match self.submit(&before, &stream, command, rests_on, &context) {
                 Ok(submitted) => submitted,
                 Err(VaultError::NotLoaded(scope)) => {
                     if let Some(bare) = self.prepare_to_seal(scope, &context).await? {
@@ -126,69 +131,47 @@ impl App {
             let Submitted {
                 rule,
                 events,
-                before,
                 after,
                 pending,
             } = submitted;
             let Some(pending) = pending else {
-                if origin != Origin::Log {
+                if !is_read {
                     reload = true;
                     continue;
                 }
                 return executed(rule, events, after);
             };
-            if origin != Origin::Cache {
-                A::cache(&self.streams).insert(&stream, &slot);
-            }
-            let flight = InFlight(Some(&slot));
             match pending.await {
                 Ok(_) => {
-                    flight.landed(&before, &after);
+                    cache.learn(&stream, after.clone());
                     // What this node made durable it knows at once, before its follower.
                     for (version, (_, event)) in (before.version..).zip(&events) {
                         self.apply(&stream, version, context.now, &event.clone().into());
                     }
                     return executed(rule, events, after);
                 }
-                Err(AppendError::Conflict { .. }) if premises.is_empty() => reload = true,
-                Err(AppendError::Conflict { .. }) => return Err(Unavailable::Overtaken.into()),
+                Err(AppendError::Conflict { actual }) => {
+                    slot.follow(actual);
+                    if !premises.is_empty() {
+                        return Err(Unavailable::Overtaken.into());
+                    }
+                    reload = true;
+                }
                 Err(error) => return Err(Unavailable::from(error).into()),
             }
         }
         Err(Unavailable::Contended.into())
     }
 
-    /// The state to decide on, and where it comes from.
-    async fn slot<A: Stored>(
-        &self,
-        stream: &str,
-        reload: bool,
-        assumed: Option<Known<A>>,
-    ) -> Result<(Arc<Mutex<Slot<A>>>, Origin), Unavailable> {
-        if !reload {
-            if let Some(slot) = A::cache(&self.streams).get(stream) {
-                return Ok((slot, Origin::Cache));
-            }
-            if let Some(empty) = assumed {
-                return Ok((Arc::new(Mutex::new(Slot::new(empty))), Origin::Assumed));
-            }
-        }
-        // Its own until it is decided on: what others have in flight is not the log's word.
-        let slot = Slot::new(self.read::<A>(stream).await?);
-        Ok((Arc::new(Mutex::new(slot)), Origin::Log))
-    }
-
-    /// Decides on the slot's state and, if there is something to record, hands it to the log and
-    /// moves the slot on. Synchronous: whoever holds the slot's lock decides next.
+    /// Decides on a state and, if there is something to record, hands it to the log.
     fn submit<A: Stored>(
         &self,
-        slot: &mut Slot<A>,
+        before: &Known<A>,
         stream: &str,
         command: A::Command,
         premises: Vec<Premise>,
         context: &Context,
     ) -> Result<Submitted<A>, VaultError> {
-        let before = slot.newest.clone();
         let (events, rule) = match before.state.decide(command, context.now) {
             Ok(events) => (events, None),
             Err(refusal) => (refusal.events, Some(refusal.rule)),
@@ -198,7 +181,6 @@ impl App {
                 rule,
                 events: Vec::new(),
                 after: before.clone(),
-                before,
                 pending: None,
             });
         }
@@ -226,7 +208,6 @@ impl App {
             state: Arc::new(state),
             version: before.version + entries.len() as u64,
         };
-        slot.newest = after.clone();
         let pending = self.log.submit(Append {
             stream: stream.to_owned(),
             expected: before.version,
@@ -236,7 +217,6 @@ impl App {
         Ok(Submitted {
             rule,
             events: identified,
-            before,
             after,
             pending: Some(pending),
         })
@@ -254,37 +234,9 @@ fn executed<A: Stored>(
     }
 }
 
-/// An append of a slot under way. If it fails, or whoever waits for it goes away, nothing more is decided on the slot.
-struct InFlight<'a, A>(Option<&'a Mutex<Slot<A>>>);
-
-impl<A> InFlight<'_, A> {
-    fn landed(mut self, before: &Known<A>, after: &Known<A>) {
-        if let Some(slot) = self.0.take() {
-            lock(slot).confirm(before, after.clone());
-        }
-    }
-}
-
-impl<A> Drop for InFlight<'_, A> {
-    fn drop(&mut self) {
-        if let Some(slot) = self.0 {
-            lock(slot).outdate();
-        }
-    }
-}
-
-/// Where a state comes from; only the log's word is a reason to refuse.
-#[derive(Clone, Copy, PartialEq)]
-enum Origin {
-    Cache,
-    Assumed,
-    Log,
-}
-
 struct Submitted<A: Stored> {
     rule: Option<A::Rule>,
     events: Vec<(EventId, A::Event)>,
-    before: Known<A>,
     after: Known<A>,
     pending: Option<Pending>,
 }

@@ -1,10 +1,11 @@
 //! Where commands meet the log: load the stream, decide, stamp, append, answer.
 //!
 //! Invariants: an answer is given only after its events are durable; a refusal, or an answer
-//! that appends nothing, is never decided on a cached state, but on the stream read again; no
-//! lock is held across an await. Appends of one stream may be in flight together: each is
-//! decided on the state that the ones before it lead to, and names the version it expects, so
-//! if one fails, all behind it conflict and are decided again.
+//! that appends nothing, is never decided on a cached state, but on the stream read again;
+//! nothing is decided on an append in flight. So a node makes one append of a stream at a time: it
+//! holds the stream's turn until it is answered, the one lock here that is held across an await. If
+//! whoever waited for an append has gone, the next one may be decided without it, and conflicts; for
+//! whatever is decided on is durable, so the version that an append expects tells what it rests on.
 //!
 //! The outcome of an append may be unknown (see [`crate::log`]); then nothing is retried here
 //! and the caller answers "unavailable".
@@ -20,7 +21,7 @@ mod signing_keys;
 mod stamp;
 mod streams;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::entry::Entry;
@@ -41,7 +42,7 @@ pub use stamp::Context;
 pub use streams::Stored;
 
 use stamp::Place;
-use streams::{Known, Slot, Streams, lock};
+use streams::{Known, Slot, Streams};
 
 /// How long a command that needs a list may wait for the read models.
 const READ_MODEL_WAIT: Duration = Duration::from_secs(5);
@@ -134,10 +135,11 @@ impl App {
     /// If the log cannot be read.
     pub async fn state<A: Stored>(&self, id: A::Id) -> Result<Arc<A>, Unavailable> {
         let stream = A::stream(id);
-        if let Some(slot) = A::cache(&self.streams).get(&stream) {
-            return Ok(lock(&slot).newest.state.clone());
+        let slot = A::cache(&self.streams).get(&stream);
+        if let Some(known) = slot.and_then(|slot| slot.current()) {
+            return Ok(known.state);
         }
-        Ok(self.read::<A>(&stream).await?.state)
+        Ok(self.read::<A>(&stream).await?.known().state)
     }
 
     /// The state of an aggregate as the log has it now.
@@ -145,7 +147,7 @@ impl App {
     /// # Errors
     /// If the log cannot be read.
     pub async fn fresh<A: Stored>(&self, id: A::Id) -> Result<Arc<A>, Unavailable> {
-        Ok(self.read::<A>(&A::stream(id)).await?.state)
+        Ok(self.read::<A>(&A::stream(id)).await?.known().state)
     }
 
     /// The same, with the premise that it stays so.
@@ -157,7 +159,7 @@ impl App {
         id: A::Id,
     ) -> Result<(Arc<A>, Premise), Unavailable> {
         let stream = A::stream(id);
-        let Known { state, version } = self.read::<A>(&stream).await?;
+        let Known { state, version } = self.read::<A>(&stream).await?.known();
         let length = version;
         Ok((state, Premise { stream, length }))
     }
@@ -177,8 +179,7 @@ impl App {
 
     /// Takes note that an id was just drawn: nobody needs to look for its stream. The first append proves it.
     pub fn drawn<A: Stored>(&self, id: A::Id) {
-        let empty = Slot::new(Known::default());
-        A::cache(&self.streams).insert(&A::stream(id), &Arc::new(Mutex::new(empty)));
+        A::cache(&self.streams).keep(&A::stream(id), Known::default());
     }
 
     /// Records a fact that belongs to no aggregate, in a stream of its own, `<kind>-<uuid>`.
@@ -294,9 +295,10 @@ impl App {
     }
 
     /// Reads what follows the part of a stream that is known.
-    async fn read<A: Stored>(&self, stream: &str) -> Result<Known<A>, Unavailable> {
+    async fn read<A: Stored>(&self, stream: &str) -> Result<Arc<Slot<A>>, Unavailable> {
         let recent = A::cache(&self.streams);
-        let mut known = recent.durable(stream);
+        let slot = recent.get(stream);
+        let mut known = slot.map_or_else(Known::default, |slot| slot.known());
         loop {
             let page = self.log.read_stream_after(stream, known.version, PAGE);
             let page = page.await?;
@@ -321,8 +323,7 @@ impl App {
                 break;
             }
         }
-        recent.learn(stream, &known);
-        Ok(known)
+        Ok(recent.learn(stream, known))
     }
 
     /// Brings what is kept in memory up to date with an event; harmless if it was applied before.
@@ -341,6 +342,6 @@ impl App {
         } = &entry.envelope;
         self.apply(stream, *version, *recorded_at, &entry.event);
         // Also where no other node appends: whoever waited for an append may have gone before it was durable.
-        self.streams.outdate(stream, *version, &entry.event);
+        self.streams.follow(stream, *version, &entry.event);
     }
 }

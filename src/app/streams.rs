@@ -1,5 +1,7 @@
-//! Aggregates and their streams, and the states of the recently used ones.
+//! Aggregates and their streams, and what is known of the recently used ones.
 
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::Aggregate;
@@ -52,59 +54,57 @@ impl<A: Default> Default for Known<A> {
     }
 }
 
-/// A state to decide on.
+/// What this node knows of a stream: only what is durable, and perhaps not all of that.
 pub struct Slot<A> {
-    /// Appends in flight included.
-    pub newest: Known<A>,
-    /// Only what is durable, and perhaps not all of that: what follows it is all that needs to be read.
-    durable: Known<A>,
-    /// An append in it failed, or the log went on without it.
-    outdated: bool,
-    /// Held while an append is in flight.
-    pub turn: Arc<tokio::sync::Mutex<()>>,
+    /// Held from the decision until its append is answered: nothing is decided on an append in flight.
+    pub turn: tokio::sync::Mutex<()>,
+    known: Mutex<Known<A>>,
+    /// So many events the log is known to have.
+    followed: AtomicU64,
 }
 
 impl<A> Slot<A> {
-    /// A slot of durable entries.
-    pub fn new(durable: Known<A>) -> Self {
+    fn new(known: Known<A>) -> Self {
         Self {
-            newest: durable.clone(),
-            durable,
-            outdated: false,
-            turn: Arc::default(),
+            turn: tokio::sync::Mutex::default(),
+            known: Mutex::new(known),
+            followed: AtomicU64::new(0),
         }
     }
 
-    /// Whether it must not be decided on.
-    pub fn is_outdated(&self) -> bool {
-        self.outdated
+    /// From where on the stream needs to be read.
+    pub fn known(&self) -> Known<A> {
+        lock(&self.known).clone()
     }
 
-    /// Takes note that the append that led from `before` to `after` is durable. What was decided on appends in flight says
-    /// nothing about those.
-    pub fn confirm(&mut self, before: &Known<A>, after: Known<A>) {
-        if Arc::ptr_eq(&self.durable.state, &before.state) && self.durable.version == before.version
-        {
-            self.durable = after;
+    /// What may be decided on: nothing, if the log is known to have more.
+    pub fn current(&self) -> Option<Known<A>> {
+        let known = self.known();
+        (known.version >= self.followed.load(Ordering::Acquire)).then_some(known)
+    }
+
+    fn learn(&self, known: Known<A>) {
+        let mut mine = lock(&self.known);
+        if mine.version < known.version {
+            *mine = known;
         }
     }
 
-    /// Nothing more is decided on it: an append in it failed, or nobody waits for what becomes of it.
-    pub fn outdate(&mut self) {
-        self.outdated = true;
-    }
-
-    /// Nothing more is decided on it unless it knows of so many events.
-    fn must_know(&mut self, there: u64) {
-        self.outdated |= self.newest.version < there;
+    /// Takes note that the log has so many events of it.
+    pub fn follow(&self, version: u64) {
+        self.followed.fetch_max(version, Ordering::Release);
     }
 }
 
-/// The states of the recently used streams of one kind.
+impl<A: Default> Default for Slot<A> {
+    fn default() -> Self {
+        Self::new(Known::default())
+    }
+}
+
+/// The recently used streams of one kind.
 pub struct Recent<A> {
-    slots: Cache<String, Arc<Mutex<Slot<A>>>>,
-    /// Held while a slot is put there, so that none takes the place of one that knows more.
-    inserting: Mutex<()>,
+    slots: Cache<String, Arc<Slot<A>>>,
     /// How many events the streams have that were followed last.
     followed: Cache<String, u64>,
 }
@@ -116,71 +116,46 @@ impl<A> Recent<A> {
     fn new(capacity: usize) -> Self {
         Self {
             slots: Cache::new(capacity),
-            inserting: Mutex::default(),
             followed: Cache::new(FOLLOWED_MAX),
         }
     }
 
-    /// What may be decided on.
-    pub fn get(&self, stream: &str) -> Option<Arc<Mutex<Slot<A>>>> {
-        self.slots.get(stream).filter(|slot| !lock(slot).outdated)
+    pub fn get(&self, stream: &str) -> Option<Arc<Slot<A>>> {
+        self.slots.get(stream)
     }
 
-    /// Up to where the stream need not be read.
-    pub fn durable(&self, stream: &str) -> Known<A>
-    where
-        A: Default,
-    {
-        let slot = self.slots.get(stream);
-        slot.map_or_else(Known::default, |slot| lock(&slot).durable.clone())
-    }
-
-    /// Keeps a state, unless the log has been followed past it since it was read.
-    pub fn insert(&self, stream: &str, slot: &Arc<Mutex<Slot<A>>>) {
-        let _inserting = lock(&self.inserting);
-        self.put(stream, slot);
-    }
-
-    /// Keeps what the log has told, beside what is in flight.
-    pub fn learn(&self, stream: &str, known: &Known<A>) {
-        let _inserting = lock(&self.inserting);
-        match self.get(stream) {
-            Some(slot) => {
-                let mut slot = lock(&slot);
-                if slot.durable.version < known.version {
-                    slot.durable = known.clone();
-                }
-                if slot.newest.version == known.version {
-                    slot.newest = known.clone();
-                }
-            }
-            None if known.version > 0 => {
-                self.put(stream, &Arc::new(Mutex::new(Slot::new(known.clone()))));
-            }
-            None => {}
+    /// Keeps what is durable of a stream; of one that is not there nothing, as anybody may ask for such.
+    pub fn learn(&self, stream: &str, known: Known<A>) -> Arc<Slot<A>> {
+        if known.version == 0 {
+            return Arc::new(Slot::new(known));
         }
+        self.keep(stream, known)
     }
 
-    fn put(&self, stream: &str, slot: &Arc<Mutex<Slot<A>>>) {
-        self.slots.insert(stream.to_owned(), slot.clone());
-        // After the insertion: an event followed later finds the state there.
-        if let Some(there) = self.followed.get(stream) {
-            lock(slot).must_know(there);
+    /// Keeps what is known in the stream's one slot, so that nothing takes the place of what knows more.
+    pub fn keep(&self, stream: &str, known: Known<A>) -> Arc<Slot<A>> {
+        let new = || Ok::<_, Infallible>(Arc::new(Slot::new(known.clone())));
+        let Ok(slot) = self.slots.get_or_insert_with(stream, new);
+        slot.learn(known);
+        // After the insertion: an event followed later finds the slot there.
+        if let Some(version) = self.followed.get(stream) {
+            slot.follow(version);
         }
+        slot
     }
 
-    /// Has the log asked again before anything is decided on a state that does not know of all of the stream's first `there`
+    /// Has the log asked again before anything is decided on a state that does not know of all of the stream's first `version`
     /// events.
-    fn outdate(&self, stream: &str, there: u64) {
-        self.followed.insert(stream.to_owned(), there);
+    fn follow(&self, stream: &str, version: u64) {
+        self.followed.insert(stream.to_owned(), version);
         if let Some(slot) = self.slots.get(stream) {
-            lock(&slot).must_know(there);
+            slot.follow(version);
         }
     }
 }
 
 /// What is behind a lock; nothing leaves it half changed.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -200,9 +175,9 @@ macro_rules! streams {
         impl Streams {
             /// Has the log asked again about a stream that `event` was appended to, as its `version`th,
             /// unless its state knows it.
-            pub fn outdate(&self, stream: &str, version: u64, event: &Event) {
+            pub fn follow(&self, stream: &str, version: u64, event: &Event) {
                 match event {
-                    $( Event::$aggregate(_) => self.$field.outdate(stream, version + 1), )*
+                    $( Event::$aggregate(_) => self.$field.follow(stream, version + 1), )*
                     Event::Audit(_) | Event::Key(_) => {}
                 }
             }
