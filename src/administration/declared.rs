@@ -8,45 +8,61 @@ use domain::{provider, proxy};
 use super::provider::add_provider_as;
 use super::proxy::add_proxy_as;
 use super::{Refused, change_provider, change_proxy, private_terms};
-use crate::app::{App, Context};
+use crate::app::{App, Context, Unavailable};
 use crate::config::{Config, DeclaredProvider, DeclaredProxy, ProviderRef, unknown_provider};
-use crate::http::Shared;
-use crate::server::StartError;
+
+/// Why the declared providers and proxies were not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum DeclareError {
+    /// One of them was refused.
+    #[error(transparent)]
+    Declined(#[from] Declined),
+    /// The stores did not do their part.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// A declared provider or proxy that was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("[[{kind}]] {name}: {reason}")]
+pub struct Declined {
+    /// `provider` or `proxy`.
+    pub kind: &'static str,
+    /// Its declared name.
+    pub name: String,
+    /// The broken rule.
+    pub reason: String,
+}
 
 /// Applies the declared providers and proxies; whatever is already so records nothing. What is no
 /// longer declared stays: removing it would end grants, which is an operator's decision.
 ///
 /// # Errors
 /// A declaration breaks a rule; a store failed.
-pub async fn declare(
-    shared: &Shared,
-    config: &Config,
-    context: &Context,
-) -> Result<(), StartError> {
-    let app = &shared.app;
+pub async fn declare(app: &App, config: &Config, context: &Context) -> Result<(), DeclareError> {
     for declared in &config.providers {
         let name = &declared.settings.name;
         provider(app, declared, context)
             .await
-            .map_err(|refused| not_started("provider", name, refused))?;
+            .map_err(|refused| declined("provider", name, refused))?;
     }
     for declared in &config.proxies {
         let provider_id = provider_of(app, declared)?;
         proxy(app, declared, provider_id, context)
             .await
-            .map_err(|refused| not_started("proxy", &declared.name, refused))?;
+            .map_err(|refused| declined("proxy", &declared.name, refused))?;
     }
     Ok(())
 }
 
-fn not_started(kind: &'static str, name: &str, refused: Refused) -> StartError {
+fn declined(kind: &'static str, name: &str, refused: Refused) -> DeclareError {
     match refused {
         Refused::Unavailable(error) => error.into(),
-        refused => StartError::Declared {
+        refused => DeclareError::Declined(Declined {
             kind,
             name: name.to_owned(),
             reason: refused.to_string(),
-        },
+        }),
     }
 }
 
@@ -77,7 +93,7 @@ async fn provider(
 }
 
 /// The number of the provider that a proxy names.
-fn provider_of(app: &App, declared: &DeclaredProxy) -> Result<ProviderId, StartError> {
+fn provider_of(app: &App, declared: &DeclaredProxy) -> Result<ProviderId, Declined> {
     let name = match &declared.provider {
         ProviderRef::Id(id) => return Ok(*id),
         ProviderRef::Name(name) => name,
@@ -85,7 +101,7 @@ fn provider_of(app: &App, declared: &DeclaredProxy) -> Result<ProviderId, StartE
     provider_named(app, name).ok_or_else(|| {
         let known = app.directory.providers().into_iter();
         let known = known.map(|(_, provider)| provider.settings.name.clone());
-        StartError::Declared {
+        Declined {
             kind: "proxy",
             name: declared.name.clone(),
             reason: unknown_provider(name, known),

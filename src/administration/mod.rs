@@ -6,6 +6,7 @@
 
 mod declared;
 mod operator;
+mod private_terms;
 mod provider;
 mod proxy;
 
@@ -14,8 +15,9 @@ use domain::grant::InvalidNote;
 use crate::app::{ExecuteError, Unavailable};
 use crate::federation::Misconfigured;
 
-pub use declared::declare;
+pub use declared::{DeclareError, Declined, declare};
 pub use operator::{BOOTSTRAP, another_admin, bootstrap};
+pub use private_terms::PrivateTerms;
 pub use provider::{add_provider, change_provider, remove_provider};
 pub use proxy::{InvalidHeader, add_proxy, change_proxy, private_terms, remove_proxy};
 

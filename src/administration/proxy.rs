@@ -7,11 +7,10 @@ use http::{HeaderName, HeaderValue, header};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::Refused;
+use super::{PrivateTerms, Refused};
 use crate::app::{App, Context, ExecuteError, Executed, Unavailable};
 use crate::causes::chain;
 use crate::config::ProxyConfig;
-use crate::http::PrivateTerms;
 use crate::vault::VaultError;
 
 /// A header that cannot be sent to an MCP server. Its value is not told.

@@ -14,6 +14,7 @@ mod address;
 mod directory;
 mod execute;
 mod follower;
+mod integrity;
 mod load;
 mod refusals;
 mod revocations;
@@ -35,6 +36,7 @@ pub use address::customer_block;
 pub use directory::{Directory, ProxyTerms};
 pub use execute::{ExecuteError, Executed};
 pub use follower::{Progress, Unreadable, Why, decode, follow};
+pub use integrity::Integrity;
 pub use load::LoadError;
 pub use refusals::{Refusals, RefusedRequest, record as record_refusals};
 pub use revocations::Revocations;
@@ -69,6 +71,8 @@ pub struct App {
     pub refusals: Refusals,
     /// How far this node has followed the log.
     pub progress: Progress,
+    /// What re-reading the log has found.
+    pub integrity: Integrity,
     streams: Streams,
 }
 
@@ -124,6 +128,7 @@ impl App {
             revocations: Revocations::default(),
             refusals: Refusals::default(),
             progress: Progress::default(),
+            integrity: Integrity::default(),
             streams: Streams::default(),
         }
     }

@@ -102,7 +102,7 @@ impl From<StartError> for Failure {
             StartError::Log(OpenError::Read(error)) => error.into(),
             StartError::MasterKey(_) => Self::Secret(text),
             StartError::Vault(error) if error.is_configuration() => Self::Secret(text),
-            StartError::Declared { .. } => Self::Secret(text),
+            StartError::Declared(_) => Self::Secret(text),
             StartError::InUse(_)
             | StartError::LogMissing
             | StartError::VaultMissing { .. }

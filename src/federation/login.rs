@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::LoginFailure;
+use crate::tokens::Secret;
+use crate::vault;
 
 /// OpenID Connect Core §2.
 pub(super) const SUB_BYTES_MAX: usize = 255;
@@ -57,6 +59,20 @@ pub struct UpstreamTokens {
     /// What the provider granted, space-separated, if it tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
+}
+
+impl From<UpstreamTokens> for vault::UpstreamTokens {
+    fn from(tokens: UpstreamTokens) -> Self {
+        let secret = |text: Zeroizing<String>| Secret::new(text.as_str());
+        Self {
+            access_token: secret(tokens.access_token),
+            refresh_token: tokens.refresh_token.map(secret),
+            expires_at: tokens.expires_at,
+            id_token: tokens.id_token.map(secret),
+            scope: tokens.scope,
+            token_type: "Bearer".to_owned(),
+        }
+    }
 }
 
 impl fmt::Debug for Login {

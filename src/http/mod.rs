@@ -15,7 +15,6 @@ pub(crate) mod form;
 mod introspect;
 pub(crate) mod metadata;
 mod pages;
-mod private_terms;
 mod rates;
 pub(crate) mod register;
 pub mod request;
@@ -34,7 +33,6 @@ use tower_http::cors::{Any, CorsLayer};
 
 pub use callback::Callbacks;
 pub use cookies::AUTHORIZATION_MAX;
-pub use private_terms::PrivateTerms;
 pub use rates::{Limits, Rates};
 pub use shared::{Parts, Shared};
 pub use urls::Urls;

@@ -21,15 +21,14 @@ use zeroize::Zeroizing;
 
 use super::callback::Callbacks;
 use super::error::{Code, OAuthError};
-use super::private_terms::PrivateTerms;
 use super::rates::Rates;
 use super::urls::{Urls, resource};
+use crate::administration::PrivateTerms;
 use crate::app::{App, Context, ExecuteError, ProxyTerms, RefusedRequest, Unavailable};
 use crate::causes::chain;
 use crate::config::Gateway;
 use crate::federation::{Federation, Login};
 use crate::keys::SigningKeys;
-use crate::server::Integrity;
 use crate::tokens::access::Rejection;
 
 /// So many grants are revoked at once.
@@ -63,8 +62,6 @@ pub struct Parts {
     pub secrets: quick_cache::sync::Cache<Uuid, Arc<Zeroizing<String>>>,
     /// What browsers that come back from a provider again are answered with.
     pub callbacks: Callbacks,
-    /// What re-reading the log has found.
-    pub integrity: Integrity,
     /// Ends streams and tasks when the service stops.
     pub stopping: CancellationToken,
     /// What the service waits for when it stops.

@@ -4,7 +4,6 @@
 //! A broken log is announced (log line, metric, status) and never repaired: a repair would be one
 //! more change to a record that must not change.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use projections::{PersonalPart, Unopened};
@@ -14,27 +13,6 @@ use crate::causes::chain;
 use crate::http::Shared;
 use crate::log::{Log, ReadError};
 use crate::vault::{Tampered, Vault, VaultError};
-
-/// What re-reading has found so far.
-#[derive(Debug, Default)]
-pub struct Integrity {
-    broken: AtomicBool,
-    verified: AtomicU64,
-}
-
-impl Integrity {
-    /// Whether nothing has been found wrong.
-    #[must_use]
-    pub fn is_intact(&self) -> bool {
-        !self.broken.load(Ordering::Acquire)
-    }
-
-    /// The position up to which the log has been re-read.
-    #[must_use]
-    pub fn verified(&self) -> u64 {
-        self.verified.load(Ordering::Acquire)
-    }
-}
 
 /// The log is not as it was written.
 #[derive(Debug, thiserror::Error)]
@@ -157,18 +135,18 @@ pub fn watch(shared: Shared) {
     std::thread::spawn(move || {
         while !shared.stopping.is_cancelled() {
             let outcome = verify(&shared.app.log, &shared.app.vault, 0, |position| {
-                shared.integrity.verified.store(position, Ordering::Release);
+                shared.app.integrity.note_verified(position);
                 std::thread::park_timeout(PAUSE);
                 !shared.stopping.is_cancelled()
             });
             match outcome {
-                Ok(position) => shared.integrity.verified.store(position, Ordering::Release),
+                Ok(position) => shared.app.integrity.note_verified(position),
                 Err(Broken::Entry { position, reason }) => {
-                    shared.integrity.broken.store(true, Ordering::Release);
+                    shared.app.integrity.note_broken();
                     tracing::error!(position, reason, "the log is not as it was written");
                 }
                 Err(error @ (Broken::Index | Broken::NoKey { .. })) => {
-                    shared.integrity.broken.store(true, Ordering::Release);
+                    shared.app.integrity.note_broken();
                     tracing::error!(error = chain(&error), "the log or the vault is not whole");
                 }
                 Err(error @ (Broken::Unreadable(_) | Broken::Vault(_))) => {

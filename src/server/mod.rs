@@ -33,6 +33,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::administration::{self, DeclareError, Declined};
 use crate::app::{self, App, Context, LoadError, Unavailable};
 use crate::config::Config;
 use crate::federation::Federation;
@@ -40,11 +41,11 @@ use crate::http::{self, Callbacks, Limits, Parts, Rates, Shared, Urls};
 use crate::log;
 use crate::secret::Secret;
 use crate::vault::{MasterKeyError, VaultError};
-use crate::{administration, clock, gateway};
+use crate::{clock, gateway};
 
 use descriptors::Connections;
 pub use descriptors::raise_descriptor_limit;
-pub use integrity::{Broken, Integrity, verify};
+pub use integrity::{Broken, verify};
 pub use signals::stopped;
 pub use stores::{
     Claim, Stores, claim, connections, create_private, migrate, open_embedded_read_only,
@@ -116,15 +117,17 @@ pub enum StartError {
     #[error("TLS cannot be set up")]
     Tls(#[source] reqwest::Error),
     /// A declared provider or proxy was refused.
-    #[error("[[{kind}]] {name}: {reason}")]
-    Declared {
-        /// `provider` or `proxy`.
-        kind: &'static str,
-        /// Its declared name.
-        name: String,
-        /// The broken rule.
-        reason: String,
-    },
+    #[error(transparent)]
+    Declared(#[from] Declined),
+}
+
+impl From<DeclareError> for StartError {
+    fn from(error: DeclareError) -> Self {
+        match error {
+            DeclareError::Declined(declined) => declined.into(),
+            DeclareError::Unavailable(error) => error.into(),
+        }
+    }
 }
 
 /// A service that has started.
@@ -283,7 +286,7 @@ async fn settle(config: &Config, app: Arc<App>, reader: Reader) -> Result<Shared
     let shared: Shared = parts(config, app.clone(), reader)?.into();
     let system = Context::system(clock::now());
     app.ensure_signing_keys(&system).await?;
-    administration::declare(&shared, config, &system).await?;
+    administration::declare(&app, config, &system).await?;
     Ok(shared)
 }
 
@@ -365,7 +368,6 @@ fn parts(config: &Config, app: Arc<App>, reader: Reader) -> Result<Parts, StartE
         reader,
         secrets: quick_cache::sync::Cache::new(1024),
         callbacks: Callbacks::default(),
-        integrity: Integrity::default(),
         stopping: CancellationToken::new(),
         tasks: TaskTracker::new(),
     })

@@ -76,10 +76,13 @@ async fn metrics(State(shared): State<Shared>) -> Response {
     };
     gauge("grantlog_log_head", app.log.head());
     gauge("grantlog_log_healthy", app.log.healthy().into());
-    gauge("grantlog_log_intact", shared.integrity.is_intact().into());
+    gauge(
+        "grantlog_log_intact",
+        shared.app.integrity.is_intact().into(),
+    );
     gauge(
         "grantlog_log_verified_position",
-        shared.integrity.verified(),
+        shared.app.integrity.verified(),
     );
     gauge("grantlog_read_model_position", app.progress.read_model());
     gauge("grantlog_read_model_halted", app.progress.halted().into());

@@ -48,20 +48,6 @@ struct Stored<'a> {
     token_type: Cow<'a, str>,
 }
 
-impl From<crate::federation::UpstreamTokens> for UpstreamTokens {
-    fn from(tokens: crate::federation::UpstreamTokens) -> Self {
-        let secret = |text: zeroize::Zeroizing<String>| Secret::new(text.as_str());
-        Self {
-            access_token: secret(tokens.access_token),
-            refresh_token: tokens.refresh_token.map(secret),
-            expires_at: tokens.expires_at,
-            id_token: tokens.id_token.map(secret),
-            scope: tokens.scope,
-            token_type: "Bearer".to_owned(),
-        }
-    }
-}
-
 impl UpstreamTokens {
     pub(super) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let stored = Stored {

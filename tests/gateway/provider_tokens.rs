@@ -7,9 +7,9 @@ use domain::id::ProviderId;
 use domain::provider::Kind;
 use domain::proxy::UpstreamAuth;
 use futures_util::future::join_all;
+use grantlog::administration::PrivateTerms;
 use grantlog::clock;
 use grantlog::federation::{Attempt, Callback, Federation, Provider};
-use grantlog::http::PrivateTerms;
 use grantlog::vault::{Identity, UpstreamTokens};
 
 use crate::fake_provider::{Behaviour, CLIENT_SECRET, Endpoint, FakeProvider, Fault, browse};

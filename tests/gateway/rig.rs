@@ -17,10 +17,11 @@ use domain::provider::{self, Provider};
 use domain::proxy::{self, Proxy, UpstreamAuth};
 use domain::secret::SecretHash;
 use domain::{Timestamp, api_key, audit};
+use grantlog::administration::PrivateTerms;
 use grantlog::app::{App, Context};
 use grantlog::config::{Config, Sources};
 use grantlog::federation::Federation;
-use grantlog::http::{Callbacks, Limits, Parts, PrivateTerms, Rates, Shared, Urls};
+use grantlog::http::{Callbacks, Limits, Parts, Rates, Shared, Urls};
 use grantlog::log::{Log, Options};
 use grantlog::secret::Secret;
 use grantlog::tokens::access::{self, Claims};
@@ -404,7 +405,6 @@ fn parts(folder: &Path, gateway_url: &str) -> Parts {
         reader: projections::Reader::open(&read_model).expect("the read model opens"),
         secrets: quick_cache::sync::Cache::new(16),
         callbacks: Callbacks::default(),
-        integrity: Default::default(),
         stopping: CancellationToken::new(),
         tasks: Default::default(),
     }

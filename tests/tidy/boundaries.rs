@@ -31,6 +31,57 @@ fn outside<'a>(folders: &'a [&str], allowed: &'a [&str]) -> Vec<Source> {
 
 const PROGRAM: [&str; 3] = ["src/", "domain/src/", "projections/src/"];
 
+/// From the inside to the outside: each place names only those that stand before it.
+const INWARD: [&str; 21] = [
+    "causes",
+    "clock",
+    "postgres",
+    "migrations",
+    "log",
+    "keys",
+    "vault",
+    "tokens",
+    "federation",
+    "config",
+    "app",
+    "investigation",
+    "administration",
+    "http",
+    "gateway",
+    "server",
+    "demo",
+    "bench",
+    "cli",
+    "lib",
+    "main",
+];
+
+#[test]
+fn dependencies_point_inward() {
+    let mut outward = Vec::new();
+    for source in sources(&["src/"]) {
+        let inside = source.path.trim_start_matches("src/");
+        let place = inside.split(['/', '.']).next().unwrap_or_default();
+        let at = INWARD.iter().position(|known| *known == place);
+        let at = at.unwrap_or_else(|| panic!("where does src/{place} stand?"));
+        let further_out = INWARD[at + 1..].iter();
+        let forbidden: Vec<String> = further_out.map(|out| format!("crate::{out}")).collect();
+        let forbidden: Vec<&str> = forbidden.iter().map(String::as_str).collect();
+        outward.extend(using(std::slice::from_ref(&source), &forbidden));
+    }
+    check(
+        "expected dependencies that point inward",
+        outward,
+        &[
+            ("src/keys/generate.rs", "a key's header names what it signs"),
+            (
+                "src/vault/upstream.rs",
+                "a token is kept as what tokens are",
+            ),
+        ],
+    );
+}
+
 #[test]
 fn the_domain_depends_on_nothing_that_does_io() {
     let text = fs::read_to_string(root().join("domain/Cargo.toml")).expect("domain/Cargo.toml");

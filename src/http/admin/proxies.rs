@@ -17,9 +17,11 @@ use super::authentication::{MayConfigure, MayRead};
 use super::document::{Document, member, merge, refuse_unknown, required};
 use super::list::Query;
 use super::problem::{Problem, invalid};
-use crate::administration::{Refused, add_proxy, change_proxy, private_terms, remove_proxy};
+use crate::administration::{
+    PrivateTerms, Refused, add_proxy, change_proxy, private_terms, remove_proxy,
+};
 use crate::config::{PROXY_CONFIG_MEMBERS, ProxyConfig};
-use crate::http::{PrivateTerms, Shared};
+use crate::http::Shared;
 
 const MEMBERS: [&str; 3] = ["name", "upstream_url", "config"];
 const HEADERS: &str = "oauth_proxy_upstream_headers";

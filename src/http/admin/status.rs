@@ -77,8 +77,8 @@ pub async fn status(
         },
         node: admin.node,
         version: env!("CARGO_PKG_VERSION"),
-        log_intact: admin.shared.integrity.is_intact(),
-        log_verified: admin.shared.integrity.verified(),
+        log_intact: admin.shared.app.integrity.is_intact(),
+        log_verified: admin.shared.app.integrity.verified(),
     };
     Ok(Json(status).into_response())
 }

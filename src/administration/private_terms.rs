@@ -19,7 +19,8 @@ pub struct PrivateTerms {
 
 impl PrivateTerms {
     /// Whether the proxy admits a person.
-    pub(super) fn admits(&self, login: &Login) -> bool {
+    #[must_use]
+    pub fn admits(&self, login: &Login) -> bool {
         let allowed = &self.allowed_subjects;
         allowed.is_empty() || allowed.iter().any(|allowed| means(allowed, login))
     }
