@@ -30,7 +30,6 @@ pub(super) struct Expected<'a> {
 pub(super) struct Identified {
     pub(super) issuer: String,
     pub(super) sub: String,
-    pub(super) authenticated_at: Option<Timestamp>,
     pub(super) claims: Map<String, Value>,
 }
 
@@ -49,12 +48,11 @@ pub(super) fn identify(
         return Err(LoginFailure::IdTokenWrongNonce);
     }
     check_at_hash(claims, token.algorithm, expected.access_token)?;
-    let authenticated_at = check_age(claims, expected.max_age_s, now)?;
+    check_age(claims, expected.max_age_s, now)?;
     let sub = required(claims, "sub")?;
     Ok(Identified {
         issuer,
         sub,
-        authenticated_at,
         claims: token.claims,
     })
 }
@@ -136,16 +134,16 @@ fn check_age(
     claims: &Map<String, Value>,
     max_age_s: Option<u32>,
     now: Timestamp,
-) -> Result<Option<Timestamp>, LoginFailure> {
-    let authenticated_s = seconds(claims, "auth_time").ok().flatten();
+) -> Result<(), LoginFailure> {
     if let Some(max_age_s) = max_age_s {
+        let authenticated_s = seconds(claims, "auth_time").ok().flatten();
         let authenticated_s = authenticated_s.ok_or(LoginFailure::IdTokenMissingClaim)?;
         let latest_s = now.timestamp() - i64::from(max_age_s) - LEEWAY_S;
         if authenticated_s < latest_s {
             return Err(LoginFailure::AuthenticationTooOld);
         }
     }
-    Ok(authenticated_s.and_then(|second| Timestamp::from_timestamp(second, 0)))
+    Ok(())
 }
 
 fn required(claims: &Map<String, Value>, name: &str) -> Result<String, LoginFailure> {

@@ -2,14 +2,10 @@
 
 use std::fmt;
 
-use domain::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use zeroize::Zeroizing;
 
 use super::LoginFailure;
-use crate::tokens::Secret;
-use crate::vault;
+use crate::vault::UpstreamTokens;
 
 /// OpenID Connect Core §2.
 pub(super) const SUB_BYTES_MAX: usize = 255;
@@ -36,57 +32,14 @@ pub struct Login {
     pub groups: Vec<String>,
     /// Why not everything could be found out that was asked for.
     pub missing: Option<LoginFailure>,
-    /// When they authenticated at the provider, if it tells.
-    pub authenticated_at: Option<Timestamp>,
     /// What the provider gave us to act for them.
     pub tokens: UpstreamTokens,
-}
-
-/// A provider's tokens; serialized only to be sealed.
-#[derive(Serialize, Deserialize)]
-pub struct UpstreamTokens {
-    /// For the provider's APIs, and the upstream MCP server where the proxy says so.
-    pub access_token: Zeroizing<String>,
-    /// Renews the others. After a refresh: the one to use next, whether or not it changed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refresh_token: Option<Zeroizing<String>>,
-    /// When the access token ends, if the provider tells.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<Timestamp>,
-    /// The verified ID token; absent after a refresh and from providers without OpenID Connect.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id_token: Option<Zeroizing<String>>,
-    /// What the provider granted, space-separated, if it tells.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<String>,
-}
-
-impl From<UpstreamTokens> for vault::UpstreamTokens {
-    fn from(tokens: UpstreamTokens) -> Self {
-        let secret = |text: Zeroizing<String>| Secret::new(text.as_str());
-        Self {
-            access_token: secret(tokens.access_token),
-            refresh_token: tokens.refresh_token.map(secret),
-            expires_at: tokens.expires_at,
-            id_token: tokens.id_token.map(secret),
-            scope: tokens.scope,
-            token_type: "Bearer".to_owned(),
-        }
-    }
 }
 
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Login")
             .field("issuer", &self.issuer)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for UpstreamTokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UpstreamTokens")
-            .field("expires_at", &self.expires_at)
             .finish_non_exhaustive()
     }
 }

@@ -12,8 +12,9 @@
 //! - Whatever a provider does, an attempt ends within the deadline, and no answer of it is
 //!   followed elsewhere (no redirects).
 //!
-//! Absent: HTTP handlers, the log, the vault, clock and randomness. Callers check the browser and
-//! the `state` before they call [`Federation::complete`]: only then may a code be spent.
+//! Absent: HTTP handlers, the log, clock and randomness, and of the vault all but the form in which
+//! it keeps tokens. Callers check the browser and the `state` before they call
+//! [`Federation::complete`]: only then may a code be spent.
 
 mod authorization;
 mod cache;
@@ -42,13 +43,17 @@ pub use authorization::{Attempt, Prompt};
 pub use check::Problem;
 pub use failure::{Answer, LoginFailure, RefreshFailure};
 pub use kinds::{Misconfigured, validate};
-pub use login::{Login, UpstreamTokens};
+pub use login::Login;
 
 use cache::Cache;
 use discovery::{Document, Identity, Upstream};
 use jwks::Keys;
 use login::Profile;
+use token::Granted;
 use transport::Unreachable;
+
+use crate::tokens::Secret;
+use crate::vault::UpstreamTokens;
 
 /// A person waits for the answer, and their client gives up after ten seconds.
 const DEADLINE: Duration = Duration::from_secs(8);
@@ -168,13 +173,11 @@ impl Federation {
         let renewal = async {
             let upstream = self.resolve(provider.settings, now).await;
             let upstream = upstream.map_err(|_| RefreshFailure::Unavailable)?;
-            let tokens = self.tokens(provider, &upstream, &form, now).await?;
+            let Granted { tokens, .. } = self.tokens(provider, &upstream, &form, now).await?;
             Ok(UpstreamTokens {
                 refresh_token: tokens
                     .refresh_token
-                    .or_else(|| Some(refresh_token.to_owned().into())),
-                // It would have to be verified before anybody could use it, and nobody does.
-                id_token: None,
+                    .or_else(|| Some(Secret::new(refresh_token))),
                 ..tokens
             })
         };
@@ -204,25 +207,22 @@ impl Federation {
             ("redirect_uri", provider.callback_url),
             ("code_verifier", attempt.code_verifier),
         ];
-        let tokens = self.tokens(provider, &upstream, &form, now).await?;
+        let granted = self.tokens(provider, &upstream, &form, now).await?;
+        let access_token = granted.tokens.access_token.expose();
         let described = match &upstream.identity {
             Identity::IdToken { .. } => {
                 return self
-                    .identified(provider, &upstream, attempt, tokens, now)
+                    .identified(provider, &upstream, attempt, granted, now)
                     .await;
             }
-            Identity::Userinfo(url) => self.describe(url, &tokens.access_token).await?,
-            Identity::Github(url) => self.describe_github(url, &tokens.access_token).await?,
+            Identity::Userinfo(url) => self.describe(url, access_token).await?,
+            Identity::Github(url) => self.describe_github(url, access_token).await?,
         };
         login(
             upstream.issuer.name().to_owned(),
             described.sub,
             described.profile,
-            None,
-            UpstreamTokens {
-                id_token: None,
-                ..tokens
-            },
+            granted.tokens,
         )
     }
 
@@ -231,7 +231,7 @@ impl Federation {
         provider: &Provider<'_>,
         upstream: &Upstream,
         attempt: &Attempt<'_>,
-        tokens: UpstreamTokens,
+        Granted { tokens, id_token }: Granted,
         now: Timestamp,
     ) -> Result<Login, LoginFailure> {
         let Identity::IdToken {
@@ -242,18 +242,16 @@ impl Federation {
         else {
             return Err(LoginFailure::IdTokenMissing);
         };
-        let id_token = tokens
-            .id_token
-            .as_ref()
-            .ok_or(LoginFailure::IdTokenMissing)?;
+        let id_token = id_token.ok_or(LoginFailure::IdTokenMissing)?;
+        let access_token = tokens.access_token.expose();
         let signed = self
-            .verify_signature(id_token, jwks_uri, algorithms, now)
+            .verify_signature(&id_token, jwks_uri, algorithms, now)
             .await?;
         let expected = id_token::Expected {
             issuer: &upstream.issuer,
             client_id: &provider.settings.client_id,
             nonce: attempt.nonce,
-            access_token: &tokens.access_token,
+            access_token,
             max_age_s: attempt.provable_max_age_s(provider.settings.kind),
         };
         let person = id_token::identify(signed, &expected, now)?;
@@ -270,7 +268,7 @@ impl Federation {
             && is_thin
             && asks_for_a_profile(provider.settings)
         {
-            match self.userinfo(url, &tokens.access_token).await {
+            match self.userinfo(url, access_token).await {
                 Ok(claims) if claims.get("sub").and_then(Value::as_str) != Some(&person.sub) => {
                     return Err(LoginFailure::UserinfoWrongSubject);
                 }
@@ -280,8 +278,7 @@ impl Federation {
                 Err(failure) => return Err(failure),
             }
         }
-        let (issuer, sub, at) = (person.issuer, person.sub, person.authenticated_at);
-        let login = login(issuer, sub, profile, at, tokens)?;
+        let login = login(person.issuer, person.sub, profile, tokens)?;
         Ok(Login { missing, ..login })
     }
 
@@ -335,7 +332,6 @@ fn login(
     issuer: String,
     sub: String,
     profile: Profile,
-    authenticated_at: Option<Timestamp>,
     tokens: UpstreamTokens,
 ) -> Result<Login, LoginFailure> {
     if sub.len() > login::SUB_BYTES_MAX {
@@ -349,7 +345,6 @@ fn login(
         name: profile.name,
         groups: profile.groups,
         missing: None,
-        authenticated_at,
         tokens,
     })
 }

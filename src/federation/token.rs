@@ -12,9 +12,10 @@ use zeroize::Zeroizing;
 
 use super::discovery::{ClientAuth, Upstream};
 use super::failure::{LoginFailure, RefreshFailure};
-use super::login::UpstreamTokens;
 use super::transport::{self, Reply, Unreachable};
 use super::{Federation, Provider};
+use crate::tokens::Secret;
+use crate::vault::UpstreamTokens;
 
 /// No access token lives longer; a larger number is a mistake or an attempt to overflow.
 const EXPIRES_IN_S_MAX: f64 = (10 * 365 * 24 * 3600) as f64;
@@ -40,6 +41,13 @@ pub(super) enum TokenFailure {
 /// What a grant is asked with, beside the client's credentials.
 pub(super) type Form<'a> = [(&'static str, &'a str)];
 
+/// What a token endpoint grants (RFC 6749 §5.1, OpenID Connect Core §3.1.3.3).
+pub(super) struct Granted {
+    pub(super) tokens: UpstreamTokens,
+    /// Not verified.
+    pub(super) id_token: Option<Zeroizing<String>>,
+}
+
 #[derive(Deserialize)]
 struct Response {
     access_token: Option<Zeroizing<String>>,
@@ -47,7 +55,6 @@ struct Response {
     expires_in: Option<Value>,
     refresh_token: Option<Zeroizing<String>>,
     id_token: Option<Zeroizing<String>>,
-    scope: Option<Value>,
     error: Option<Value>,
     ok: Option<Value>,
 }
@@ -60,7 +67,7 @@ impl Federation {
         upstream: &Upstream,
         form: &Form<'_>,
         now: Timestamp,
-    ) -> Result<UpstreamTokens, TokenFailure> {
+    ) -> Result<Granted, TokenFailure> {
         let ask = |basic| self.ask(provider, upstream, form, basic, now);
         match upstream.client_auth {
             ClientAuth::Post => ask(false).await,
@@ -84,7 +91,7 @@ impl Federation {
         form: &Form<'_>,
         basic: bool,
         now: Timestamp,
-    ) -> Result<UpstreamTokens, TokenFailure> {
+    ) -> Result<Granted, TokenFailure> {
         let client_id = provider.settings.client_id.as_str();
         let mut form = form.to_vec();
         // GitHub answers in JSON only if asked to.
@@ -111,11 +118,7 @@ fn encoded(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
-fn read(
-    provider: &Provider<'_>,
-    reply: &Reply,
-    now: Timestamp,
-) -> Result<UpstreamTokens, TokenFailure> {
+fn read(provider: &Provider<'_>, reply: &Reply, now: Timestamp) -> Result<Granted, TokenFailure> {
     let response: Option<Response> = reply.json_or_form();
     let is_refusal = response.as_ref().is_some_and(Response::is_refusal);
     let error = response
@@ -128,7 +131,7 @@ fn read(
         && status.is_success()
         && !is_refusal
     {
-        return response.tokens(now).ok_or(TokenFailure::Other(status));
+        return response.granted(now).ok_or(TokenFailure::Other(status));
     }
     tracing::warn!(
         provider_id = provider.id.0,
@@ -192,21 +195,21 @@ impl Response {
         self.error.as_ref().and_then(Value::as_str)
     }
 
-    fn tokens(self, now: Timestamp) -> Option<UpstreamTokens> {
+    fn granted(self, now: Timestamp) -> Option<Granted> {
         let bearer = |kind: &str| kind.eq_ignore_ascii_case("bearer");
         if !self.token_type.as_deref().is_none_or(bearer) {
             return None;
         }
         let present = |token: &Zeroizing<String>| !token.is_empty();
-        Some(UpstreamTokens {
-            access_token: self.access_token.filter(present).filter(is_presentable)?,
-            refresh_token: self.refresh_token.filter(present),
-            expires_at: self
-                .expires_in
-                .as_ref()
-                .and_then(|value| expiry(value, now)),
+        let access_token = self.access_token.filter(present).filter(is_presentable)?;
+        let expires_in = self.expires_in.as_ref();
+        Some(Granted {
+            tokens: UpstreamTokens {
+                access_token: access_token.into(),
+                refresh_token: self.refresh_token.filter(present).map(Secret::from),
+                expires_at: expires_in.and_then(|value| expiry(value, now)),
+            },
             id_token: self.id_token.filter(present),
-            scope: self.scope.as_ref().and_then(scope),
         })
     }
 }
@@ -226,18 +229,6 @@ fn expiry(expires_in: &Value, now: Timestamp) -> Option<Timestamp> {
     let seconds = seconds.min(EXPIRES_IN_S_MAX).trunc();
     let lifetime = Duration::try_from_secs_f64(seconds).ok()?;
     now.checked_add_signed(TimeDelta::from_std(lifetime).ok()?)
-}
-
-/// A string, which GitHub separates by commas, and others write as a list.
-fn scope(scope: &Value) -> Option<String> {
-    match scope {
-        Value::String(text) => Some(text.replace(',', " ")),
-        Value::Array(tokens) => {
-            let tokens: Vec<_> = tokens.iter().filter_map(Value::as_str).collect();
-            Some(tokens.join(" "))
-        }
-        _ => None,
-    }
 }
 
 impl From<TokenFailure> for LoginFailure {

@@ -307,12 +307,7 @@ async fn authorize(
     let subject = shared
         .app
         .vault
-        .record_login(
-            identity,
-            transaction.grant_id,
-            &login.tokens.into(),
-            context.now,
-        )
+        .record_login(identity, transaction.grant_id, &login.tokens, context.now)
         .await
         .map_err(|error| match error {
             // Two people answered at once, in one browser; whose tokens are there is the one who logs in.

@@ -85,9 +85,6 @@ pub async fn authorize(shared: &Shared, client_id: ClientId, now: Timestamp) -> 
         access_token: Secret::new("token"),
         refresh_token: None,
         expires_at: None,
-        id_token: None,
-        scope: None,
-        token_type: "Bearer".to_owned(),
     };
     let vault = &shared.app.vault;
     let subject = vault

@@ -14,7 +14,7 @@ use super::sql::{Sql, Value};
 use super::{Tampered, Vault, VaultError};
 use crate::secret::Secret;
 
-/// A token response of the upstream provider (RFC 6749 §5.1).
+/// What the upstream provider gave to act for a person (RFC 6749 §5.1); all are bearer tokens.
 #[derive(Clone, Debug)]
 pub struct UpstreamTokens {
     /// Presented to the MCP server on the user's behalf.
@@ -23,12 +23,6 @@ pub struct UpstreamTokens {
     pub refresh_token: Option<Secret>,
     /// When the access token expires, if the provider said so.
     pub expires_at: Option<Timestamp>,
-    /// The ID token, as a hint for logging out or in again.
-    pub id_token: Option<Secret>,
-    /// What the provider granted, in its own words.
-    pub scope: Option<String>,
-    /// How the access token is presented, such as `Bearer`.
-    pub token_type: String,
 }
 
 /// The stored form.
@@ -40,10 +34,7 @@ struct Stored<'a> {
     refresh_token: Option<Cow<'a, str>>,
     #[serde(default)]
     expires_at: Option<Timestamp>,
-    #[serde(borrow, default)]
-    id_token: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    scope: Option<Cow<'a, str>>,
+    /// Always `Bearer`; earlier programs read no record without it.
     #[serde(borrow)]
     token_type: Cow<'a, str>,
 }
@@ -54,9 +45,7 @@ impl UpstreamTokens {
             access_token: self.access_token.expose().into(),
             refresh_token: self.refresh_token.as_ref().map(|s| s.expose().into()),
             expires_at: self.expires_at,
-            id_token: self.id_token.as_ref().map(|s| s.expose().into()),
-            scope: self.scope.as_deref().map(Cow::from),
-            token_type: self.token_type.as_str().into(),
+            token_type: "Bearer".into(),
         };
         Zeroizing::new(serde_json::to_vec(&stored).expect("strings and instants are JSON"))
     }
@@ -67,9 +56,6 @@ impl UpstreamTokens {
             access_token: Secret::new(stored.access_token),
             refresh_token: stored.refresh_token.map(Secret::new),
             expires_at: stored.expires_at,
-            id_token: stored.id_token.map(Secret::new),
-            scope: stored.scope.map(Cow::into_owned),
-            token_type: stored.token_type.into_owned(),
         })
     }
 }
@@ -299,4 +285,21 @@ pub(super) fn put(
 
 fn aad(subject: SubjectId, grant: GrantId) -> Vec<u8> {
     fields(&[b"upstream tokens", subject.0.as_bytes(), grant.0.as_bytes()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_earlier_programs_stored_is_read() {
+        let stored = br#"{"access_token":"a","refresh_token":"r","expires_at":null,
+            "id_token":"i","scope":"openid email","token_type":"Bearer"}"#;
+        let tokens = UpstreamTokens::from_bytes(stored).expect("tokens");
+        let refresh_token = tokens.refresh_token.expect("kept");
+        assert_eq!(
+            (tokens.access_token.expose(), refresh_token.expose()),
+            ("a", "r")
+        );
+    }
 }

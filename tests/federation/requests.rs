@@ -202,7 +202,7 @@ async fn nothing_that_is_printed_for_debugging_tells_a_secret_or_an_address() {
     let login = log_in(&settings).await.expect("a login");
     let printed = format!("{login:?} {:?}", login.tokens);
     for secret in [
-        &*login.tokens.access_token,
+        login.tokens.access_token.expose(),
         login.email.as_deref().expect("an address"),
         &login.sub,
     ] {

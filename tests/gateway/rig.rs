@@ -346,9 +346,6 @@ pub fn tokens(refresh_token: Option<&str>, expires_at: Option<Timestamp>) -> Ups
         access_token: Secret::new("provider-token"),
         refresh_token: refresh_token.map(Secret::new),
         expires_at,
-        id_token: None,
-        scope: None,
-        token_type: "Bearer".to_owned(),
     }
 }
 

@@ -186,9 +186,6 @@ fn tokens(access_token: &str) -> UpstreamTokens {
         access_token: Secret::new(access_token),
         refresh_token: Some(Secret::new("upstream-refresh-\"quoted\"-é")),
         expires_at: Some(at(3600)),
-        id_token: None,
-        scope: Some("openid email".to_owned()),
-        token_type: "Bearer".to_owned(),
     }
 }
 

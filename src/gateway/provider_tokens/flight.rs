@@ -154,10 +154,6 @@ impl Flight {
         let authorization = &claimed.authorization;
         match self.ask(authorization, tokens.refresh_token.as_ref()).await {
             Ok(renewed) => {
-                let renewed = UpstreamTokens {
-                    id_token: renewed.id_token.or(tokens.id_token),
-                    ..renewed
-                };
                 self.unstored.grants().insert(self.grant);
                 let keeping = self.clone().keep(authorization.subject, revision, renewed);
                 let kept = self.shared.tasks.spawn(keeping);
@@ -241,11 +237,10 @@ impl Flight {
             client_secret: &secret,
             callback_url: &shared.urls.callback(id),
         };
-        let renewed = shared
+        shared
             .federation
             .refresh(&provider, refresh_token.expose(), self.context.now)
-            .await?;
-        Ok(renewed.into())
+            .await
     }
 
     /// Stores renewed tokens, then records that there are new ones. Where another node has stored

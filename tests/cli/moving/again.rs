@@ -87,9 +87,6 @@ async fn log_in(vault: Vault, n: u128) -> SubjectId {
         access_token: Secret::new(&sub),
         refresh_token: None,
         expires_at: None,
-        id_token: None,
-        scope: None,
-        token_type: "Bearer".to_owned(),
     };
     let grant = GrantId(Uuid::from_u128(n));
     vault
