@@ -1,6 +1,5 @@
 //! Reading the read models: blocking functions over read-only connections.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,14 +9,14 @@ use domain::id::{ClientId, GrantId, ProviderId, ProxyId, SubjectId};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
-use crate::events::{self, Condition, Search, Span};
+use crate::events;
 use crate::filter::Paging;
 use crate::model::{next, open_read_only};
 use crate::sql::{Columns, micros};
 use crate::{
-    ApiKey, Client, ClientFilter, EventFilter, EventRow, GrantAt, GrantFilter, IpRange, Login,
-    LoginFilter, Operator, Page, Provider, Proxy, ReadModelError, api_keys, clients, grants,
-    logins, operators, providers, proxies,
+    ApiKey, Client, ClientFilter, EventFilter, EventRow, GrantAt, GrantFilter, Login, LoginFilter,
+    Operator, Page, Provider, Proxy, ReadModelError, api_keys, clients, grants, logins, operators,
+    providers, proxies,
 };
 
 /// Reads a read model while it is being written; cheap to clone. Each answer comes from one state
@@ -178,40 +177,6 @@ impl Reader {
         self.read(|db| events::load(db, position))
     }
 
-    /// The story of a grant, in order.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn timeline(&self, grant: GrantId) -> Result<Vec<EventRow>, ReadModelError> {
-        let mut story = Vec::new();
-        self.search(vec![Condition::Grant(grant)], None, None, |row| {
-            story.push(row);
-        })?;
-        Ok(story)
-    }
-
-    /// The grants that something was done with from an address, between two instants.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn grants_seen_from(
-        &self,
-        ip: IpRange,
-        since: Option<Timestamp>,
-        until: Option<Timestamp>,
-    ) -> Result<BTreeSet<GrantId>, ReadModelError> {
-        let mut seen = BTreeSet::new();
-        self.search(
-            vec![Condition::Ip(ip.first, ip.last)],
-            since,
-            until,
-            |row| {
-                seen.extend(row.grant_id());
-            },
-        )?;
-        Ok(seen)
-    }
-
     /// Every proxy that ever was, by number.
     ///
     /// # Errors
@@ -294,28 +259,6 @@ impl Reader {
         self.read(|db| {
             let query = (sql, vec![value, Value::Integer(micros(now))]);
             rows(db, query, |row| Ok(grants::read(row)?.grant_id))
-        })
-    }
-
-    fn search(
-        &self,
-        conditions: Vec<Condition>,
-        since: Option<Timestamp>,
-        until: Option<Timestamp>,
-        mut each: impl FnMut(EventRow),
-    ) -> Result<(), ReadModelError> {
-        let search = Search {
-            conditions,
-            span: Span::ALL,
-            since,
-            until,
-            ascending: true,
-        };
-        self.read(|db| {
-            events::search(db, &search, |row| {
-                each(row);
-                ControlFlow::Continue(())
-            })
         })
     }
 

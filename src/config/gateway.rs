@@ -53,7 +53,8 @@ impl Gateway {
         })
     }
 
-    /// Whether a browser with this `Origin` header may call; `own` are the public URLs' origins.
+    /// Whether a browser with this `Origin` header may call: from a listed origin, or, without
+    /// `gateway.allowed_origins`, from a loopback one or one of `own`, the public URLs'.
     #[must_use]
     pub fn admits_origin(&self, origin: &str, own: &[Origin]) -> bool {
         let Some((url, BareOrigin(origin))) = parse_origin(origin) else {

@@ -151,16 +151,6 @@ impl Config {
             secret_files: secret_files.take(),
         })
     }
-
-    /// Whether the gateway admits a browser with this `Origin` header.
-    ///
-    /// Without `gateway.allowed_origins` these are loopback origins and the public URLs' own.
-    #[must_use]
-    pub fn admits_origin(&self, origin: &str) -> bool {
-        let own = [&self.server.public_url, &self.gateway.public_url];
-        let own = own.map(|public| public.url().origin());
-        self.gateway.admits_origin(origin, &own)
-    }
 }
 
 /// Makes the configuration of this process: its environment, and the named file, or

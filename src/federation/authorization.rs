@@ -26,8 +26,6 @@ pub struct Attempt<'a> {
     pub prompt: Option<Prompt>,
     /// How long ago the person may have authenticated at the provider, in seconds.
     pub max_age_s: Option<u32>,
-    /// Who is expected to log in.
-    pub login_hint: Option<&'a str>,
     /// Whether who may log in hangs on a verified address or on groups, so that the provider is asked
     /// for what its ID token leaves out.
     pub is_selective: bool,
@@ -36,12 +34,8 @@ pub struct Attempt<'a> {
 /// `prompt` (OpenID Connect Core §3.1.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prompt {
-    /// Nothing: fail if the provider would have to ask.
-    None,
     /// To authenticate again.
     Login,
-    /// To consent again.
-    Consent,
     /// Which account to use.
     SelectAccount,
 }
@@ -85,13 +79,6 @@ pub(super) fn url(
     if let Some(prompt) = prompt(settings.kind, attempt) {
         parameters.push(("prompt", prompt.to_owned()));
     }
-    if let Some(hint) = attempt.login_hint {
-        let name = match settings.kind {
-            Kind::Github => "login",
-            Kind::Oidc | Kind::Okta | Kind::Google | Kind::AzureAd | Kind::Oauth2 => "login_hint",
-        };
-        parameters.push((name, hint.to_owned()));
-    }
     if settings.kind == Kind::Google {
         parameters.push(("access_type", "offline".to_owned()));
     }
@@ -122,21 +109,15 @@ fn prompt(kind: Kind, attempt: &Attempt<'_>) -> Option<&'static str> {
     };
     match kind {
         Kind::Oidc | Kind::Okta | Kind::AzureAd => asked.map(|prompt| match prompt {
-            Prompt::None => "none",
             Prompt::Login => "login",
-            Prompt::Consent => "consent",
             Prompt::SelectAccount => "select_account",
         }),
         // Google gives a refresh token again only to those who consent again, and knows no `login`.
         Kind::Google => Some(match asked {
-            Some(Prompt::None) => "none",
             Some(Prompt::Login | Prompt::SelectAccount) => "consent select_account",
-            Some(Prompt::Consent) | None => "consent",
+            None => "consent",
         }),
-        Kind::Github => match asked {
-            Some(Prompt::Login | Prompt::SelectAccount) => Some("select_account"),
-            Some(Prompt::None | Prompt::Consent) | None => None,
-        },
+        Kind::Github => asked.map(|_| "select_account"),
         Kind::Oauth2 => None,
     }
 }

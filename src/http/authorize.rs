@@ -96,7 +96,6 @@ impl Transaction {
                 None
             },
             max_age_s: self.request.max_age_s,
-            login_hint: None,
             is_selective: false,
         }
     }

@@ -1,7 +1,7 @@
 //! Keys by purpose, derived with HKDF (RFC 5869) from one root secret of the vault.
 //!
 //! The root is not the master key: rotating the master key changes none of these, so refresh
-//! tokens, cursors and the subject index survive it.
+//! tokens and the subject index survive it.
 
 use aws_lc_rs::{hkdf, hmac};
 use zeroize::Zeroizing;
@@ -15,8 +15,6 @@ pub struct PurposeKeys {
     pub state: AeadKey,
     /// Authenticates refresh tokens.
     pub refresh: hmac::Key,
-    /// Authenticates list cursors.
-    pub cursor: hmac::Key,
     /// Hides upstream identities in the subject index.
     pub(super) index: hmac::Key,
 }
@@ -36,7 +34,6 @@ impl PurposeKeys {
         Self {
             state: AeadKey::misuse_resistant(&derive("state")),
             refresh: mac("refresh"),
-            cursor: mac("cursor"),
             index: mac("index"),
         }
     }
@@ -50,13 +47,12 @@ mod tests {
     fn are_stable_and_distinct() {
         let (once, again) = (PurposeKeys::derive(&[1; 32]), PurposeKeys::derive(&[1; 32]));
         let tags = |keys: &PurposeKeys| {
-            [&keys.refresh, &keys.cursor, &keys.index]
-                .map(|key| hmac::sign(key, b"x").as_ref().to_vec())
+            [&keys.refresh, &keys.index].map(|key| hmac::sign(key, b"x").as_ref().to_vec())
         };
         assert_eq!(tags(&once), tags(&again));
         assert_ne!(tags(&once), tags(&PurposeKeys::derive(&[2; 32])));
-        let [refresh, cursor, index] = tags(&once);
-        assert!(refresh != cursor && cursor != index && index != refresh);
+        let [refresh, index] = tags(&once);
+        assert_ne!(refresh, index);
         let sealed = once.state.seal(b"", b"", &[b"x"]);
         assert!(again.state.open(0, b"", &sealed).is_ok());
     }

@@ -29,7 +29,6 @@ const ATTEMPT: Attempt<'_> = Attempt {
     code_verifier: "our-verifier-of-at-least-forty-three-characters",
     prompt: None,
     max_age_s: None,
-    login_hint: None,
     is_selective: false,
 };
 

@@ -48,7 +48,7 @@ fn tells_no_more_than_it_should(request: &Request) -> bool {
 
 #[tokio::test]
 async fn each_kind_is_asked_in_its_own_dialect() {
-    use Prompt::{Consent, Login, SelectAccount};
+    use Prompt::{Login, SelectAccount};
     for (kind, prompt, max_age_s, expected) in [
         (
             Kind::Oidc,
@@ -64,9 +64,9 @@ async fn each_kind_is_asked_in_its_own_dialect() {
         ),
         (
             Kind::Okta,
-            Some(Prompt::None),
+            Some(SelectAccount),
             None,
-            &[("prompt", Some("none"))],
+            &[("prompt", Some("select_account"))],
         ),
         (
             Kind::Google,
@@ -100,17 +100,11 @@ async fn each_kind_is_asked_in_its_own_dialect() {
         ),
         (
             Kind::Github,
-            Some(Consent),
-            None,
-            &[("prompt", None), ("nonce", None)],
-        ),
-        (
-            Kind::Github,
             None,
             None,
             &[
-                ("login", Some("ada")),
-                ("login_hint", None),
+                ("prompt", None),
+                ("nonce", None),
                 ("scope", Some("user:email")),
             ],
         ),
@@ -129,10 +123,7 @@ async fn each_kind_is_asked_in_its_own_dialect() {
             Kind::Oidc,
             None,
             None,
-            &[
-                ("login_hint", Some("ada")),
-                ("scope", Some("openid profile email")),
-            ],
+            &[("scope", Some("openid profile email"))],
         ),
     ] {
         let fake = FakeProvider::start().await;
@@ -140,7 +131,6 @@ async fn each_kind_is_asked_in_its_own_dialect() {
         let attempt = Attempt {
             prompt,
             max_age_s,
-            login_hint: Some("ada"),
             ..ATTEMPT
         };
         let url = federation()

@@ -56,7 +56,6 @@ async fn log_in(provider: &FakeProvider) -> UpstreamTokens {
         code_verifier: "a-verifier-of-at-least-forty-three-characters",
         prompt: None,
         max_age_s: None,
-        login_hint: None,
         is_selective: false,
     };
     let url = federation
