@@ -28,6 +28,7 @@ use std::time::Duration;
 use domain::entry::Entry;
 use domain::event::{Correlation, Event};
 use domain::{Fact, Timestamp};
+use projections::ReadModelError;
 
 use crate::log::{Append, AppendError, Log, Premise, ReadError};
 use crate::vault::{Vault, VaultError};
@@ -76,7 +77,8 @@ pub struct App {
     streams: Streams,
 }
 
-/// The stores did not do their part; nothing was decided. Answered with 503.
+/// Why nothing may be handed out now: a store did not do its part, what it holds is not what was put there, or others were faster.
+/// Answered with 503. After [`AppendError::Unknown`] and [`Unavailable::BrokenOff`] it may be on record all the same.
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
     /// The log could not be appended to.
@@ -97,22 +99,22 @@ pub enum Unavailable {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// What a proxy keeps in the vault is not what was put there.
-    #[error("a proxy's private settings cannot be read")]
-    PrivateTerms,
+    /// A secret in the vault is not what was put there. How it differs is as secret.
+    #[error("a secret in the vault is not what was put there")]
+    Garbled,
     /// The log is there, but following it takes too long.
     #[error("the log is not followed")]
     NotFollowed,
     /// The read models cannot be asked now.
     #[error("the read models cannot be read")]
-    ReadModel,
-    /// What the command rested on has changed meanwhile.
+    ReadModel(#[from] ReadModelError),
+    /// What the command rested on has changed meanwhile; nothing was recorded.
     #[error("what the command rested on has changed")]
     Overtaken,
     /// Something broke off half-way.
     #[error("it broke off")]
     BrokenOff,
-    /// Others changed the same stream all the time.
+    /// Others changed the same stream all the time; nothing was recorded.
     #[error("the stream changed too often")]
     Contended,
 }
@@ -296,7 +298,7 @@ impl App {
         let caught_up = self.progress.wait_for_read_model(head);
         tokio::time::timeout(READ_MODEL_WAIT, caught_up)
             .await
-            .map_err(|_| Unavailable::ReadModel)
+            .map_err(|_| Unavailable::NotFollowed)
     }
 
     /// Reads what follows the part of a stream that is known.

@@ -225,7 +225,7 @@ impl Parts {
             return Ok(PrivateTerms::default());
         };
         let text = self.secret(&format!("proxy-{id}"), version).await?;
-        serde_json::from_str(&text).map_err(|_| Unavailable::PrivateTerms)
+        serde_json::from_str(&text).map_err(|_| Unavailable::Garbled)
     }
 
     async fn secret(
@@ -237,8 +237,8 @@ impl Parts {
             return Ok(secret);
         }
         let bytes = self.app.vault.secret(owner, version).await?;
-        let text = String::from_utf8(bytes.to_vec()).unwrap_or_default();
-        let secret = Arc::new(Zeroizing::new(text));
+        let text = str::from_utf8(&bytes).map_err(|_| Unavailable::Garbled)?;
+        let secret = Arc::new(Zeroizing::new(text.to_owned()));
         self.secrets.insert(version, secret.clone());
         Ok(secret)
     }
@@ -326,8 +326,7 @@ impl Parts {
         let (reader, now) = (self.reader.clone(), context.now);
         let grants = tokio::task::spawn_blocking(move || reader.live_grants_of(of, now))
             .await
-            .map_err(|_| Unavailable::ReadModel)?
-            .map_err(|_| Unavailable::ReadModel)?;
+            .map_err(|_| Unavailable::BrokenOff)??;
         self.revoke_each(grants, reason, context).await
     }
 

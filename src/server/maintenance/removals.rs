@@ -18,7 +18,7 @@ pub(super) async fn finish(
     let unfinished = tokio::task::spawn_blocking(move || reader.removed_with_grants(since, now));
     let unfinished = unfinished.await.map_err(|_| Unavailable::BrokenOff)?;
     let mut finished = Ok(());
-    for of in unfinished.map_err(|_| Unavailable::ReadModel)? {
+    for of in unfinished? {
         let reason = match of {
             Of::Client(_) => RevocationReason::ClientRemoved,
             Of::Proxy(_) => RevocationReason::ProxyRemoved,
