@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use domain::id::ProxyId;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
+use super::proxy::owner;
+use crate::app::{App, Unavailable};
 use crate::federation::Login;
 
 /// What a proxy keeps in the vault.
@@ -18,7 +22,20 @@ pub struct PrivateTerms {
 }
 
 impl PrivateTerms {
-    /// Whether the proxy admits a person.
+    /// What a proxy keeps under a version.
+    ///
+    /// # Errors
+    /// The vault failed.
+    pub async fn read(app: &App, id: ProxyId, version: Option<Uuid>) -> Result<Self, Unavailable> {
+        let Some(version) = version else {
+            return Ok(Self::default());
+        };
+        let text = app.secret(&owner(id), version).await?;
+        serde_json::from_str(&text).map_err(|_| Unavailable::Garbled)
+    }
+
+    /// Whether the proxy admits a person: by e-mail domain (an entry like a host name), e-mail address (one
+    /// with `@`) or group (any other). An address counts only if the provider vouches for it.
     #[must_use]
     pub fn admits(&self, login: &Login) -> bool {
         let allowed = &self.allowed_subjects;

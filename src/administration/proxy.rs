@@ -221,7 +221,7 @@ fn forgotten(id: ProxyId, deleted: Result<(), VaultError>) {
     }
 }
 
-fn owner(id: ProxyId) -> String {
+pub(super) fn owner(id: ProxyId) -> String {
     format!("proxy-{id}")
 }
 

@@ -18,6 +18,8 @@ mod integrity;
 mod load;
 mod refusals;
 mod revocations;
+mod revoke;
+mod secrets;
 mod signing_keys;
 mod stamp;
 mod streams;
@@ -44,6 +46,7 @@ pub use revocations::Revocations;
 pub use stamp::Context;
 pub use streams::Stored;
 
+use secrets::Secrets;
 use stamp::Place;
 use streams::{Known, Slot, Streams};
 
@@ -74,6 +77,7 @@ pub struct App {
     pub progress: Progress,
     /// What re-reading the log has found.
     pub integrity: Integrity,
+    secrets: Secrets,
     streams: Streams,
 }
 
@@ -131,6 +135,7 @@ impl App {
             refusals: Refusals::default(),
             progress: Progress::default(),
             integrity: Integrity::default(),
+            secrets: Secrets::default(),
             streams: Streams::default(),
         }
     }

@@ -1,4 +1,4 @@
-//! Signing keys and their record.
+//! Signing keys, their use and their record.
 //!
 //! The vault has a key first, and what follows may break off. So the record is compared with the vault whenever a key may be new,
 //! at each start and each minute, and what is missing is appended: one stream a key, so that one of several nodes does.
@@ -10,8 +10,9 @@ use domain::event::{Correlation, Event};
 use domain::key::{self, Algorithm};
 
 use super::{App, Context, Unavailable};
-use crate::keys::KeyInfo;
+use crate::keys::{KeyInfo, SigningKeys};
 use crate::log::AppendError;
+use crate::tokens::access::Rejection;
 
 /// What happened to a key longer ago is on record, perhaps where another version of this program put it.
 const COMPARED: TimeDelta = TimeDelta::days(1);
@@ -32,6 +33,36 @@ impl App {
             self.vault.ensure_signing_key(alg, context.now).await?;
         }
         self.record_signing_keys(context).await
+    }
+
+    /// Makes sure that access tokens can be signed with `alg` before anything is spent on one: another node may have added a proxy,
+    /// and its key, just now.
+    ///
+    /// # Errors
+    /// A store failed.
+    pub async fn ensure_signs(&self, alg: Algorithm, context: &Context) -> Result<(), Unavailable> {
+        if self.vault.signing_keys().in_use(alg, context.now).is_some() {
+            return Ok(());
+        }
+        Box::pin(self.ensure_signing_keys(context)).await
+    }
+
+    /// Judges a token by the signing keys; one that this node does not know yet may be another's
+    /// new one.
+    ///
+    /// # Errors
+    /// Whether it is cannot be told now.
+    pub async fn by_signing_keys<T>(
+        &self,
+        judge: impl Fn(&SigningKeys) -> Result<T, Rejection>,
+    ) -> Result<Result<T, Rejection>, Unavailable> {
+        match judge(&self.vault.signing_keys()) {
+            Err(Rejection::UnknownKey) if self.log.is_shared() => {
+                self.vault.catch_up_now().await?;
+                Ok(judge(&self.vault.signing_keys()))
+            }
+            judged => Ok(judged),
+        }
     }
 
     /// Records what is missing.

@@ -123,7 +123,9 @@ async fn verify(
         leeway_s: shared.leeway_s(),
     };
     let known = &gateway.known_tokens;
-    let verified = shared.by_signing_keys(|keys| known.verify(keys, token, expected));
+    let verified = shared
+        .app
+        .by_signing_keys(|keys| known.verify(keys, token, expected));
     let denied = |rejection: Rejection| Denied::InvalidToken.because(rejection.as_str());
     Ok(verified.await?.map_err(denied)?)
 }

@@ -15,6 +15,7 @@ use super::forward::Failure;
 use super::headers::remove_hop_by_hop;
 use super::provider_tokens::NoToken;
 use super::target::Target;
+use crate::administration::PrivateTerms;
 use crate::app::{Context, ProxyTerms};
 use crate::http::Shared;
 use domain::proxy::UpstreamAuth;
@@ -141,7 +142,7 @@ impl StaticHeaders {
         if let Some(headers) = self.0.get(&version) {
             return Ok(headers);
         }
-        let private = shared.private_terms(terms.id, Some(version)).await?;
+        let private = PrivateTerms::read(&shared.app, terms.id, Some(version)).await?;
         let mut headers = HeaderMap::with_capacity(private.upstream_headers.len());
         for (name, value) in &private.upstream_headers {
             let name = HeaderName::try_from(name).map_err(|_| Failure::Misconfigured)?;

@@ -377,6 +377,7 @@ pub(super) async fn to_provider(
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let client_secret = match shared
+        .app
         .provider_secret(transaction.provider_id, &terms.provider)
         .await
     {

@@ -29,6 +29,7 @@ use super::authorize::{
 };
 use super::cookies::{STEP_S, Step};
 use super::request::Caller;
+use crate::administration::PrivateTerms;
 use crate::app::{Context, ExecuteError, ProxyTerms, Unavailable};
 use crate::causes::chain;
 use crate::federation::{self, Login, LoginFailure};
@@ -196,7 +197,10 @@ async fn log_in(
         return Err(Failure::Answered);
     }
     let provider_id = transaction.provider_id;
-    let secret = shared.provider_secret(provider_id, &terms.provider).await?;
+    let secret = shared
+        .app
+        .provider_secret(provider_id, &terms.provider)
+        .await?;
     let callback_url = shared.urls.callback(provider_id);
     let provider = federation::Provider {
         id: provider_id,
@@ -204,9 +208,7 @@ async fn log_in(
         client_secret: &secret,
         callback_url: &callback_url,
     };
-    let private = shared
-        .private_terms(terms.id, terms.proxy.private_version)
-        .await?;
+    let private = private_terms(shared, terms).await?;
     let attempt = federation::Attempt {
         is_selective: !private.allowed_subjects.is_empty(),
         ..transaction.attempt(state)
@@ -224,6 +226,10 @@ async fn log_in(
         }
         Err(failure) => Err(Failure::Login(failure)),
     }
+}
+
+async fn private_terms(shared: &Shared, terms: &ProxyTerms) -> Result<PrivateTerms, Unavailable> {
+    PrivateTerms::read(&shared.app, terms.id, terms.proxy.private_version).await
 }
 
 /// Whether a callback is answered by now, or soon, perhaps by another node: a browser or a balancer
@@ -255,7 +261,8 @@ async fn admit(
         upstream_sub: Some(login.sub.clone()),
     });
     let target = &transaction.request.target;
-    match shared.admits(terms, &login).await {
+    let private = private_terms(shared, terms).await;
+    match private.map(|private| private.admits(&login)) {
         Ok(true) => {}
         // It is not known whether they would be.
         Ok(false) if let Some(failure) = login.missing => {

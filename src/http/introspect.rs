@@ -98,7 +98,9 @@ async fn access_token(
         now,
         leeway_s: shared.leeway_s(),
     };
-    let verified = shared.by_signing_keys(|keys| access::verify(keys, token, expected));
+    let verified = shared
+        .app
+        .by_signing_keys(|keys| access::verify(keys, token, expected));
     let Ok(claims) = verified.await? else {
         return Ok(None);
     };

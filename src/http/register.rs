@@ -10,8 +10,10 @@ use axum::response::{IntoResponse, Response};
 use domain::client::metadata::{ClientMetadata, InvalidMetadata};
 use domain::client::{self, Client, Command, Registration};
 use domain::entry::Actor;
+use domain::grant::RevocationReason;
 use domain::id::ClientId;
 use domain::secret::SecretHash;
+use projections::Of;
 use serde_json::{Map, Value};
 
 use super::error::{Code, OAuthError, no_store};
@@ -162,11 +164,9 @@ pub async fn remove(
                 let app = &shared.app;
                 app.execute::<Client>(client_id, command, &by).await?;
                 // No token of a removed client is good, and nobody could ask for this again.
-                if let Err(error) = shared.revoke_grants_of_client(client_id, &by).await {
-                    tracing::warn!(
-                        error = chain(&error),
-                        "the grants of a removed client are revoked later"
-                    );
+                let (of, reason) = (Of::Client(client_id), RevocationReason::ClientRemoved);
+                if let Err(error) = app.revoke_all(&shared.reader, of, &reason, &by).await {
+                    tracing::warn!(error = chain(&error), "the grants of a removed client are revoked later");
                 }
                 Ok::<_, OAuthError>(())
             }

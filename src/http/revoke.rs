@@ -43,7 +43,7 @@ pub async fn revoke(
                 .execute::<Grant>(grant_id, command, &context)
                 .await
             {
-                Ok(_) => shared.forget_upstream_tokens(grant_id).await,
+                Ok(_) => shared.app.forget_upstream_tokens(grant_id).await,
                 Err(ExecuteError::Refused(Rule::UnknownGrant)) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -61,7 +61,7 @@ async fn grant_of(shared: &Shared, token: &str) -> Result<Option<GrantId>, OAuth
     if let Ok(token) = RefreshToken::parse(token) {
         return Ok(verified(shared, &token).await?.then_some(token.grant_id));
     }
-    let grant = shared.by_signing_keys(|keys| {
+    let grant = shared.app.by_signing_keys(|keys| {
         let (claims, _) = access::authenticate(keys, token)?;
         Ok(claims.grant)
     });

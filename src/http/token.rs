@@ -43,7 +43,10 @@ pub async fn token(
     let outcome = async {
         let terms = shared.proxy(&proxy).await?;
         shared.rates.token(context.ip)?;
-        shared.ensure_signs(&terms, &context).await?;
+        shared
+            .app
+            .ensure_signs(terms.proxy.settings.token_alg, &context)
+            .await?;
         let form = Form::parse(&headers, &body)?;
         let grant_type = grant_type(&form)?;
         let client =
@@ -154,7 +157,7 @@ async fn issue(
         .await;
     if let Err(ExecuteError::Refused(Rule::CodeReplayed | Rule::RefreshTokenReused)) = executed {
         // The grant has ended by it.
-        shared.forget_upstream_tokens(grant_id).await;
+        shared.app.forget_upstream_tokens(grant_id).await;
     }
     let executed = executed?;
     let authorization = executed.state.authorization().cloned();

@@ -366,7 +366,6 @@ fn parts(config: &Config, app: Arc<App>, reader: Reader) -> Result<Parts, StartE
             hours => Some(TimeDelta::hours(hours.into())),
         },
         reader,
-        secrets: quick_cache::sync::Cache::new(1024),
         callbacks: Callbacks::default(),
         stopping: CancellationToken::new(),
         tasks: TaskTracker::new(),

@@ -400,7 +400,6 @@ fn parts(folder: &Path, gateway_url: &str) -> Parts {
         mcp_body_bytes: BODY_BYTES_MAX as u64,
         unused_client: None,
         reader: projections::Reader::open(&read_model).expect("the read model opens"),
-        secrets: quick_cache::sync::Cache::new(16),
         callbacks: Callbacks::default(),
         stopping: CancellationToken::new(),
         tasks: Default::default(),

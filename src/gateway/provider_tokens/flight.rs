@@ -225,6 +225,7 @@ impl Flight {
             return Err(RefreshFailure::Rejected);
         };
         let secret = shared
+            .app
             .provider_secret(id, &provider)
             .await
             .map_err(|error| {
@@ -273,7 +274,7 @@ impl Flight {
         {
             Ok(_) => {}
             Err(ExecuteError::Refused(_)) => {
-                self.shared.forget_upstream_tokens(self.grant).await;
+                self.shared.app.forget_upstream_tokens(self.grant).await;
                 return Err(NoToken::Gone);
             }
             Err(ExecuteError::Unavailable(error)) => return Err(unavailable(&error)),
@@ -319,7 +320,7 @@ impl Flight {
         let app = &self.shared.app;
         match app.execute::<Grant>(self.grant, command, &context).await {
             Ok(_) | Err(ExecuteError::Refused(_)) => {
-                self.shared.forget_upstream_tokens(self.grant).await;
+                self.shared.app.forget_upstream_tokens(self.grant).await;
                 NoToken::Gone
             }
             Err(ExecuteError::Unavailable(error)) => unavailable(&error),

@@ -5,8 +5,9 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::client::{Client, Command, Remover, Rule};
+use domain::grant::RevocationReason;
 use domain::id::ClientId;
-use projections::ClientFilter;
+use projections::{ClientFilter, Of};
 
 use super::Admin;
 use super::authentication::{MayRead, MayRevoke};
@@ -80,7 +81,9 @@ pub async fn remove(
         let removed = shared.app.execute::<Client>(id, command, context).await;
         // Also when it was gone before: perhaps not everything could be revoked then.
         if let Ok(_) | Err(ExecuteError::Refused(Rule::Unknown)) = removed {
-            shared.revoke_grants_of_client(id, context).await?;
+            let (of, reason) = (Of::Client(id), RevocationReason::ClientRemoved);
+            let (app, reader) = (&shared.app, &shared.reader);
+            app.revoke_all(reader, of, &reason, context).await?;
         }
         removed?;
         Ok(StatusCode::NO_CONTENT)

@@ -200,8 +200,8 @@ pub async fn remove(
         // Also when it was gone before: perhaps not everything could be revoked then.
         if let Ok(()) | Err(Refused::Provider(Rule::Unknown)) = removed {
             let reason = RevocationReason::ProviderRemoved;
-            shared
-                .revoke_all(Of::Provider(id), &reason, context)
+            let (app, reader) = (&shared.app, &shared.reader);
+            app.revoke_all(reader, Of::Provider(id), &reason, context)
                 .await?;
         }
         removed?;

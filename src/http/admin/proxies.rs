@@ -47,7 +47,7 @@ impl Listed for Shown {
 
 impl Shown {
     async fn new(shared: &Shared, id: ProxyId, configured: &Configured) -> Result<Self, Problem> {
-        let private = shared.private_terms(id, configured.private_version).await?;
+        let private = PrivateTerms::read(&shared.app, id, configured.private_version).await?;
         let mut config = config_of(&configured.settings, &private);
         config.remove(HEADERS);
         Ok(Self {
@@ -157,7 +157,7 @@ pub async fn change(
     loop {
         let state = app.fresh::<Proxy>(id).await?;
         let current = state.configured().ok_or(Rule::Unknown)?;
-        let private = shared.private_terms(id, current.private_version).await?;
+        let private = PrivateTerms::read(app, id, current.private_version).await?;
         let mut members = document(&current.settings, &private);
         merge(&mut members, patch.clone());
         let (settings, private) = terms(&members)?;
@@ -190,7 +190,9 @@ pub async fn remove(
         // Also when it was gone before: perhaps not everything could be revoked then.
         if let Ok(()) | Err(Refused::Proxy(Rule::Unknown)) = removed {
             let reason = RevocationReason::ProxyRemoved;
-            shared.revoke_all(Of::Proxy(id), &reason, context).await?;
+            let (app, reader) = (&shared.app, &shared.reader);
+            app.revoke_all(reader, Of::Proxy(id), &reason, context)
+                .await?;
         }
         removed?;
         Ok(StatusCode::NO_CONTENT)

@@ -90,7 +90,7 @@ pub async fn revoke(
         let (shared, ended) = (admin.shared.clone(), grants.clone());
         let revoking = async move {
             let context = &operator.context;
-            shared.revoke_each(ended, &reason, context).await
+            shared.app.revoke_each(ended, &reason, context).await
         };
         admin.shared.to_the_end(revoking).await??;
     }

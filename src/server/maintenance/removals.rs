@@ -26,7 +26,8 @@ pub(super) async fn finish(
             // People are not removed.
             Of::Subject(_) => continue,
         };
-        match shared.revoke_all(of, &reason, &Context::system(now)).await {
+        let (app, system) = (&shared.app, Context::system(now));
+        match app.revoke_all(&shared.reader, of, &reason, &system).await {
             // A grant that stands in the way of one does not in that of the others.
             Err(error @ Unavailable::Entry { .. }) => finished = Err(error),
             revoked => revoked?,

@@ -37,7 +37,7 @@ pub(super) async fn sweep(
     for id in ended.await.map_err(|_| Unavailable::BrokenOff)? {
         match shared.app.fresh::<Grant>(id).await {
             Ok(grant) if grant.live_until().is_some_and(|end| past < end) => {}
-            Ok(_) => shared.forget_upstream_tokens(id).await,
+            Ok(_) => shared.app.forget_upstream_tokens(id).await,
             Err(error @ Unavailable::Entry { .. }) => {
                 tracing::warn!(grant = %id, error = chain(&error), "a grant cannot be read");
             }
