@@ -47,13 +47,13 @@ impl FirstUses {
         if self.0.get(&claims.jti).is_some() {
             return Ok(());
         }
-        let (seen, shared, context) = (self.0.clone(), shared.clone(), context());
+        let (seen, app, context) = (self.0.clone(), shared.app.clone(), context());
         let (jti, grant) = (claims.jti, claims.grant);
-        // A task of its own: a client that goes away must not leave an event that nobody noticed.
-        let recording = tokio::spawn(async move {
+        // A client that goes away must not leave an event that nobody noticed.
+        let recording = shared.to_the_end(async move {
             seen.get_or_insert_async(&jti, async {
                 let command = Command::RecordAccessTokenUse { jti };
-                match shared.app.execute::<Grant>(grant, command, &context).await {
+                match app.execute::<Grant>(grant, command, &context).await {
                     Ok(recorded) if recorded.state.is_in_force(context.now) => Ok(()),
                     Ok(_) | Err(ExecuteError::Refused(_)) => Err(Unrecorded::GrantEnded),
                     Err(ExecuteError::Unavailable(error)) => {
