@@ -189,9 +189,9 @@ impl Grant {
         }
     }
 
-    /// The grant, if `client_id` may act on it at `proxy_id`. Comes before every other check,
-    /// so that a stranger's attempt neither consumes nor revokes anything.
-    fn of(&self, client_id: ClientId, proxy_id: ProxyId) -> Result<&LoginSucceeded, Rule> {
+    /// Whether `client_id` may act on it at `proxy_id`. Comes before every other check, so that a
+    /// stranger's attempt neither consumes nor revokes anything.
+    fn expect_party(&self, client_id: ClientId, proxy_id: ProxyId) -> Result<(), Rule> {
         let authorization = self.authorization().ok_or(Rule::UnknownGrant)?;
         if authorization.request.client_id != client_id {
             return Err(Rule::ClientMismatch);
@@ -199,7 +199,7 @@ impl Grant {
         if authorization.request.proxy_id != proxy_id {
             return Err(Rule::ProxyMismatch);
         }
-        Ok(authorization)
+        Ok(())
     }
 }
 
@@ -241,7 +241,7 @@ impl Aggregate for Grant {
                 client_id,
                 proxy_id,
             } => {
-                self.of(client_id, proxy_id)?;
+                self.expect_party(client_id, proxy_id)?;
                 Ok(self.revoke(RevocationReason::ClientRequest))
             }
             Command::Revoke { reason } => {

@@ -13,7 +13,7 @@ pub(super) fn decide(
     command: &RedeemCode,
     now: Timestamp,
 ) -> Result<Vec<Event>, Refusal<Rule, Event>> {
-    grant.of(command.client_id, command.proxy_id)?;
+    grant.expect_party(command.client_id, command.proxy_id)?;
     let live = grant.live()?;
     let code = match &live.tokens {
         Tokens::None => return Err(Rule::CodeMismatch.into()),

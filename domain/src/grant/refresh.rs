@@ -19,7 +19,7 @@ pub(super) fn decide(
     command: &RotateRefreshToken,
     now: Timestamp,
 ) -> Result<Vec<Event>, Refusal<Rule, Event>> {
-    grant.of(command.client_id, command.proxy_id)?;
+    grant.expect_party(command.client_id, command.proxy_id)?;
     let live = grant.live()?;
     let redeemed = live.redeemed().ok_or(Rule::UnknownRefreshToken)?;
     let leaf = redeemed.refresh.as_ref().ok_or(Rule::UnknownRefreshToken)?;
@@ -29,11 +29,8 @@ pub(super) fn decide(
     if now >= live.authorization.expires_at {
         return Err(Rule::GrantExpired.into());
     }
-    if command.generation == leaf.generation {
-        return Ok(vec![rotate(live, leaf, command, now)?]);
-    }
-    if is_retry(redeemed, leaf, command, now) {
-        return Ok(vec![retry(live, redeemed, leaf, command, now)?]);
+    if command.generation == leaf.generation || is_retry(redeemed, leaf, command, now) {
+        return Ok(vec![exchange(live, redeemed, leaf, command, now)?]);
     }
     Err(Refusal::recording(
         Rule::RefreshTokenReused,
@@ -61,27 +58,8 @@ fn is_retry(
         && now <= leaf.issued_at + window
 }
 
-fn rotate(
-    live: &Live,
-    leaf: &Leaf,
-    command: &RotateRefreshToken,
-    now: Timestamp,
-) -> Result<Event, Rule> {
-    if now >= leaf.expires_at {
-        return Err(Rule::RefreshTokenExpired);
-    }
-    let (scope, resource) = narrowed(live, command)?;
-    let end = live.authorization.expires_at;
-    Ok(Event::RefreshTokenRotated(RefreshTokenRotated {
-        generation: leaf.generation + 1,
-        expires_at: end.min(now + command.policy.refresh_token),
-        access_token_expires_at: end.min(now + command.policy.access_token),
-        scope,
-        resource,
-    }))
-}
-
-fn retry(
+/// Rotates, or tells once more what it was rotated to.
+fn exchange(
     live: &Live,
     redeemed: &Redeemed,
     leaf: &Leaf,
@@ -91,17 +69,29 @@ fn retry(
     if now >= leaf.expires_at {
         return Err(Rule::RefreshTokenExpired);
     }
-    if redeemed.access_tokens.len() > RETRIES_MAX {
+    let is_newest = command.generation == leaf.generation;
+    if !is_newest && redeemed.access_tokens.len() > RETRIES_MAX {
         return Err(Rule::RetriedTooOften);
     }
     let (scope, resource) = narrowed(live, command)?;
     let end = live.authorization.expires_at;
-    Ok(Event::RefreshTokenRetried(RefreshTokenRetried {
-        generation: leaf.generation,
-        access_token_expires_at: end.min(now + command.policy.access_token),
-        scope,
-        resource,
-    }))
+    let access_token_expires_at = end.min(now + command.policy.access_token);
+    Ok(if is_newest {
+        Event::RefreshTokenRotated(RefreshTokenRotated {
+            generation: leaf.generation + 1,
+            expires_at: end.min(now + command.policy.refresh_token),
+            access_token_expires_at,
+            scope,
+            resource,
+        })
+    } else {
+        Event::RefreshTokenRetried(RefreshTokenRetried {
+            generation: leaf.generation,
+            access_token_expires_at,
+            scope,
+            resource,
+        })
+    })
 }
 
 /// Scope and resource of this access token, where they are less than what was granted.
