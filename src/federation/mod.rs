@@ -52,7 +52,7 @@ use login::Profile;
 use token::Granted;
 use transport::Unreachable;
 
-use crate::tokens::Secret;
+use crate::secret::Secret;
 use crate::vault::UpstreamTokens;
 
 /// A person waits for the answer, and their client gives up after ten seconds.

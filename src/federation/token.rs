@@ -14,7 +14,7 @@ use super::discovery::{ClientAuth, Upstream};
 use super::failure::{LoginFailure, RefreshFailure};
 use super::transport::{self, Reply, Unreachable};
 use super::{Federation, Provider};
-use crate::tokens::Secret;
+use crate::secret::Secret;
 use crate::vault::UpstreamTokens;
 
 /// No access token lives longer; a larger number is a mistake or an attempt to overflow.

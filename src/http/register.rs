@@ -166,7 +166,10 @@ pub async fn remove(
                 // No token of a removed client is good, and nobody could ask for this again.
                 let (of, reason) = (Of::Client(client_id), RevocationReason::ClientRemoved);
                 if let Err(error) = app.revoke_all(&shared.reader, of, &reason, &by).await {
-                    tracing::warn!(error = chain(&error), "the grants of a removed client are revoked later");
+                    tracing::warn!(
+                        error = chain(&error),
+                        "the grants of a removed client are revoked later"
+                    );
                 }
                 Ok::<_, OAuthError>(())
             }

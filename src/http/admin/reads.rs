@@ -52,9 +52,8 @@ impl Parts {
         query: &Query,
     ) -> Result<(), Problem> {
         let resumes = query.resumed_after.is_some() || query.has_any(&CONTINUING);
-        let after = query
-            .resumed_after
-            .or_else(|| query.get("after")?.parse().ok());
+        let after = || query.pairs().find(|(name, _)| *name == "after");
+        let after = query.resumed_after.or_else(|| after()?.1.parse().ok());
         let searched = query.without(&CONTINUING);
         if searched.len() > QUERY_BYTES_MAX {
             return Err(Problem::new(
