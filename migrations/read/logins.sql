@@ -8,16 +8,17 @@ CREATE TABLE logins (
     subject      TEXT,
     email        TEXT,
     name         TEXT,
-    client_id    TEXT    NOT NULL,
+    client_id    TEXT,
     client_name  TEXT,                  -- as it was then
-    proxy_id     INTEGER NOT NULL,
-    provider_id  INTEGER NOT NULL,
+    proxy_id     INTEGER,
+    provider_id  INTEGER,
     ip           TEXT,
     ip_key       BLOB,                  -- 16 bytes, IPv4 as ::ffff:0:0/96, so that a CIDR block is a range
     user_agent   TEXT,
-    redirect_uri TEXT    NOT NULL,
-    scope        TEXT    NOT NULL,
-    grant_id     TEXT    NOT NULL
+    redirect_uri TEXT,
+    scope        TEXT,
+    grant_id     TEXT,
+    attempts     INTEGER NOT NULL       -- refused ones are counted together where they come often
 ) STRICT;
 CREATE INDEX logins_by_outcome ON logins (outcome);
 CREATE INDEX logins_by_reason ON logins (reason) WHERE reason IS NOT NULL;

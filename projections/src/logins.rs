@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use domain::event::Event;
 use domain::id::{ClientId, GrantId, ProviderId, ProxyId, SubjectId};
-use domain::{Timestamp, grant};
+use domain::{Timestamp, audit, grant};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde::Serialize;
 
 use crate::page::Listed;
-use crate::recorded::{Seen, requested};
+use crate::recorded::{Seen, about, requested};
 use crate::sql::{self, Columns, micros};
 use crate::table::{BadStream, Projection, id_in};
 
@@ -36,27 +36,35 @@ pub struct Login {
     /// Their name, as the provider told it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The client that asked.
-    pub client_id: ClientId,
+    /// The client that asked, as far as that was certain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<ClientId>,
     /// What the client called itself then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_name: Option<String>,
     /// The proxy it asked at.
-    pub proxy_id: ProxyId,
-    /// Where the person was sent to log in.
-    pub provider_id: ProviderId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_id: Option<ProxyId>,
+    /// Where the person was sent to log in, if it came so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider_id: Option<ProviderId>,
     /// Where the request came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<IpAddr>,
     /// What sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
-    /// Where the answer went.
-    pub redirect_uri: String,
+    /// Where the answer went, or was to go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirect_uri: Option<String>,
     /// What was asked for, space-separated.
-    pub scope: String,
-    /// The grant that came of it; its stream exists for failures too.
-    pub grant_id: GrantId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// The grant that came of it; its stream exists for failures too, once somebody was sent to log in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant_id: Option<GrantId>,
+    /// How many attempts these are: those that a rule refused at once are counted together where they come often.
+    pub attempts: u64,
 }
 
 /// What came of an authorization attempt.
@@ -118,6 +126,7 @@ impl Listed for Login {
         "redirect_uri",
         "scope",
         "grant_id",
+        "attempts",
         "position",
     ];
 }
@@ -131,31 +140,55 @@ impl Projection for Logins {
     const APPENDS: bool = true;
 
     fn key(seen: &Seen<'_>) -> Result<Option<u64>, BadStream> {
-        Ok(requested(seen.event()).map(|_| seen.recorded.position))
+        let ends_one = requested(seen.event()).is_some() || refused(seen.event()).is_some();
+        Ok(ends_one.then_some(seen.recorded.position))
     }
 
     fn fold(_: Option<Login>, seen: &Seen<'_>) -> Option<Login> {
+        let about = about(&seen.recorded.entry);
+        let identity = seen.recorded.identity();
+        let login = Login {
+            position: seen.recorded.position,
+            started_at: seen.at(),
+            finished_at: seen.at(),
+            outcome: Outcome::Failure,
+            reason: None,
+            subject: None,
+            email: identity.and_then(|identity| identity.email.clone()),
+            name: identity.and_then(|identity| identity.name.clone()),
+            client_id: about.client_id,
+            client_name: seen.client_name.map(str::to_owned),
+            proxy_id: about.proxy_id,
+            provider_id: None,
+            ip: seen.circumstances.ip,
+            user_agent: seen.circumstances.user_agent.clone(),
+            redirect_uri: None,
+            scope: None,
+            grant_id: None,
+            attempts: 1,
+        };
+        if let Some(refused) = refused(seen.event()) {
+            return Some(Login {
+                started_at: refused.first_at,
+                finished_at: refused.last_at,
+                reason: Some(refused.cause.clone()),
+                redirect_uri: refused.redirect_uri.clone(),
+                attempts: refused.count,
+                ..login
+            });
+        }
         let request = requested(seen.event())?;
         let (outcome, reason, subject) = outcome(seen.event())?;
-        let identity = seen.recorded.identity();
         Some(Login {
-            position: seen.recorded.position,
             started_at: request.requested_at,
-            finished_at: seen.at(),
             outcome,
             reason: reason.map(str::to_owned),
             subject,
-            email: identity.and_then(|identity| identity.email.clone()),
-            name: identity.and_then(|identity| identity.name.clone()),
-            client_id: request.client_id,
-            client_name: seen.client_name.map(str::to_owned),
-            proxy_id: request.proxy_id,
-            provider_id: request.provider_id,
-            ip: seen.circumstances.ip,
-            user_agent: seen.circumstances.user_agent.clone(),
-            redirect_uri: request.redirect_uri.as_str().to_owned(),
-            scope: request.scope.to_string(),
-            grant_id: id_in(seen.stream(), "grant-").ok()?,
+            provider_id: Some(request.provider_id),
+            redirect_uri: Some(request.redirect_uri.as_str().to_owned()),
+            scope: Some(request.scope.to_string()),
+            grant_id: id_in(seen.stream(), "grant-").ok(),
+            ..login
         })
     }
 
@@ -169,7 +202,7 @@ impl Projection for Logins {
         let mut store = db.prepare_cached(
             "INSERT INTO logins VALUES (:position, :started_at, :finished_at, :outcome, :reason, \
              :subject, :email, :name, :client_id, :client_name, :proxy_id, :provider_id, :ip, \
-             :ip_key, :user_agent, :redirect_uri, :scope, :grant_id)",
+             :ip_key, :user_agent, :redirect_uri, :scope, :grant_id, :attempts)",
         )?;
         for (_, row) in rows {
             store.execute(named_params! {
@@ -181,19 +214,31 @@ impl Projection for Logins {
                 ":subject": row.subject.map(|id| id.to_string()),
                 ":email": row.email,
                 ":name": row.name,
-                ":client_id": row.client_id.to_string(),
+                ":client_id": row.client_id.map(|id| id.to_string()),
                 ":client_name": row.client_name,
-                ":proxy_id": row.proxy_id.0,
-                ":provider_id": row.provider_id.0,
+                ":proxy_id": row.proxy_id.map(|id| id.0),
+                ":provider_id": row.provider_id.map(|id| id.0),
                 ":ip": row.ip.map(|ip| ip.to_string()),
                 ":ip_key": row.ip.map(sql::ip_key),
                 ":user_agent": row.user_agent,
                 ":redirect_uri": row.redirect_uri,
                 ":scope": row.scope,
-                ":grant_id": row.grant_id.to_string(),
+                ":grant_id": row.grant_id.map(|id| id.to_string()),
+                ":attempts": sql::position(row.attempts),
             })?;
         }
         Ok(())
+    }
+}
+
+/// An authorization request that was refused before anybody was sent to log in. What a browser brings back that was never sent
+/// is no attempt: anybody can make one up, of anybody.
+fn refused(event: &Event) -> Option<&audit::RequestRefused> {
+    match event {
+        Event::Audit(audit::Event::RequestRefused(refused)) => {
+            (refused.endpoint == "authorization").then_some(refused)
+        }
+        _ => None,
     }
 }
 
@@ -238,14 +283,15 @@ pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Login> {
         subject: row.parsed_opt("subject")?,
         email: row.get("email")?,
         name: row.get("name")?,
-        client_id: row.parsed("client_id")?,
+        client_id: row.parsed_opt("client_id")?,
         client_name: row.get("client_name")?,
-        proxy_id: ProxyId(row.get("proxy_id")?),
-        provider_id: ProviderId(row.get("provider_id")?),
+        proxy_id: row.get::<_, Option<u32>>("proxy_id")?.map(ProxyId),
+        provider_id: row.get::<_, Option<u32>>("provider_id")?.map(ProviderId),
         ip: row.parsed_opt("ip")?,
         user_agent: row.get("user_agent")?,
         redirect_uri: row.get("redirect_uri")?,
         scope: row.get("scope")?,
-        grant_id: row.parsed("grant_id")?,
+        grant_id: row.parsed_opt("grant_id")?,
+        attempts: row.position("attempts")?,
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{Answer, Server};
+use support::{Answer, Pkce, Server};
 
 use crate::rig::{Rig, problem, send};
 
@@ -64,6 +64,46 @@ async fn a_login_is_found_by_everything_known_of_it() {
         rows(&none).is_empty() && none.get("next").is_none(),
         "{none}"
     );
+}
+
+/// Whoever supports a client that cannot connect looks here first.
+#[tokio::test]
+async fn a_request_that_is_refused_at_once_is_in_the_login_history() {
+    let rig = Rig::start().await;
+    let client = rig.log_in().await.client;
+    let request = client.authorization(&Pkce::rfc7636());
+    let wrong = request.with("scope", "nobody-offers-this");
+    for _ in 0..3 {
+        let answer = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .expect("a client")
+            .get(client.authorize_url(&wrong))
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(answer.status(), 303);
+    }
+    let filter = format!("/api/v1/logins?client_id={}&outcome=failure", client.id);
+    let failed = loop {
+        let failed = rig.server.list(&filter).await;
+        if !failed.is_empty() {
+            break failed;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(failed.len(), 1, "the others of this minute come later");
+    let login = &failed[0];
+    assert_eq!(
+        (&login["reason"], &login["attempts"], &login["client_name"]),
+        (
+            &json!("scope_not_offered"),
+            &json!(1),
+            &json!("Test client")
+        )
+    );
+    assert_eq!(login["ip"], "127.0.0.1");
+    assert_eq!(login.get("grant_id"), None);
 }
 
 #[tokio::test]
