@@ -1,4 +1,4 @@
-//! Accepting connections: HTTP/1.1 with bounded headers and patience, until told to stop.
+//! Accepting connections: HTTP/1.1 with bounded headers, buffers and patience, until told to stop.
 //!
 //! A connection is closed in stages (RFC 9112 §9.6): whoever is refused may still be sending, and what
 //! is closed on unread bytes is reset, which can take the answer away before it is read.
@@ -23,11 +23,18 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::causes::chain;
+use super::progress::Progressing;
 
 /// A client that takes longer for its headers is not worth a connection.
 const HEADER_TIME: Duration = Duration::from_secs(30);
 /// More is answered 431.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// A write that gets nothing on its way for so long ends its connection.
+const WRITE_TIME: Duration = Duration::from_secs(30);
+/// What waits in the kernel to be sent: by default some 4 MB for a client that does not read. A fixed
+/// send buffer would also count what is on its way, and slow down streams over long fat networks.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// Notices a client that vanished while it had nothing to say, such as during an event stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How long, and how much, a client may go on sending after its last answer; twice what is
@@ -97,7 +104,11 @@ async fn connection(
 ) {
     let _ = stream.set_nodelay(true);
     let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE);
-    let _ = SockRef::from(&stream).set_tcp_keepalive(&keep_alive);
+    let socket = SockRef::from(&stream);
+    let _ = socket.set_tcp_keepalive(&keep_alive);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+    let stream = Progressing::new(stream, WRITE_TIME, stopping.clone());
     let has_asked = Arc::new(AtomicBool::new(false));
     let asks = has_asked.clone();
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
@@ -122,7 +133,13 @@ async fn connection(
             let _ = (&mut connection).await;
         }
     }
-    let lingering = linger(connection.into_parts().io.into_inner());
+    let ended = connection.into_parts().io.into_inner();
+    if ended.is_given_up {
+        // The kernel, too, is to forget what was not taken.
+        let _ = SockRef::from(&ended.stream).set_linger(Some(Duration::ZERO));
+        return;
+    }
+    let lingering = linger(ended.stream);
     stopping.run_until_cancelled(lingering).await;
 }
 
@@ -140,6 +157,8 @@ async fn linger(mut stream: TcpStream) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use axum::routing::get;
     use tokio::time::timeout;
 
@@ -202,6 +221,32 @@ mod tests {
         }
         stopping.cancel();
         served.await.unwrap();
+    }
+
+    /// What is kept for a peer that does not read is bounded, however much it asks for.
+    #[tokio::test]
+    async fn answers_are_not_made_far_ahead_of_a_peer_that_does_not_read() {
+        const BYTES: usize = 64 << 10;
+        static ANSWERS: AtomicUsize = AtomicUsize::new(0);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let answer = || async {
+            ANSWERS.fetch_add(1, Ordering::Relaxed);
+            vec![0; BYTES]
+        };
+        let router = Router::new().route("/", get(answer));
+        let stopping = CancellationToken::new();
+        let served = tokio::spawn(serve(listener, router, stopping.clone(), 9));
+        let mut unread = TcpStream::connect(address).await.unwrap();
+        for _ in 0..500 {
+            ask(&mut unread).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let made = ANSWERS.load(Ordering::Relaxed) * BYTES;
+        assert!(made <= 1 << 20, "{made} bytes");
+        stopping.cancel();
+        let stopped = timeout(Duration::from_secs(5), served).await;
+        stopped.expect("it is not waited for").unwrap();
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ mod integrity;
 mod listen;
 mod maintenance;
 mod ops;
+mod progress;
 mod read_models;
 #[cfg(test)]
 mod rig;

@@ -169,3 +169,26 @@ async fn a_request_that_has_not_begun_is_not_waited_for() {
     rig.server.stop().await;
     assert!(began.elapsed() < DRAIN, "{:?}", began.elapsed());
 }
+
+/// Nor does somebody who asks and reads no answer.
+#[tokio::test]
+async fn whoever_reads_no_answer_is_not_waited_for() {
+    let mut rig = Rig::start().await;
+    let mut held = Vec::new();
+    for origin in [&rig.server.url, &rig.server.gateway_url] {
+        let address = origin.trim_start_matches("http://");
+        let stream = TcpStream::connect(address).await.expect("a listener");
+        // Until nothing more is taken: neither answers nor questions fit anywhere.
+        let asking = async {
+            loop {
+                stream.writable().await.expect("a connection");
+                let _ = stream.try_write(&b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n".repeat(500));
+            }
+        };
+        let _: Result<(), _> = tokio::time::timeout(Duration::from_secs(3), asking).await;
+        held.push(stream);
+    }
+    let began = Instant::now();
+    rig.server.stop().await;
+    assert!(began.elapsed() < DRAIN / 2, "{:?}", began.elapsed());
+}

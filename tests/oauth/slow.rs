@@ -1,6 +1,7 @@
-//! Bodies that do not come: bounded, whoever sends them and wherever they are read to their end. And
-//! bodies that nobody wants: whoever sends them hears it.
+//! Bodies that do not come: bounded, whoever sends them and wherever they are read to their end.
+//! Bodies that nobody wants: whoever sends them hears it. Answers that nobody reads: given up.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -9,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::rig::Rig;
 
-/// A body has 30 s.
+/// A body has 30 s, and so has each write.
 const PATIENCE: Duration = Duration::from_secs(50);
 
 /// Sends the headers and one byte of the body, and then listens only.
@@ -90,4 +91,27 @@ async fn whoever_is_refused_hears_it_while_still_sending() {
             "{answer}"
         );
     }
+}
+
+/// Asks for more than is kept for a peer, reads nothing, and waits to be let go.
+async fn unread(origin: &str) {
+    let address = origin.trim_start_matches("http://");
+    let stream = TcpStream::connect(address).await.expect("a listener");
+    let let_go = async {
+        loop {
+            match stream.try_write(&b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n".repeat(500)) {
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return,
+                Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let let_go = tokio::time::timeout(PATIENCE, let_go).await;
+    let_go.unwrap_or_else(|_| panic!("{origin} waits on"));
+}
+
+#[tokio::test]
+async fn whoever_reads_no_answer_is_let_go() {
+    let rig = Rig::start().await;
+    let (server, gateway) = (&rig.server.url, &rig.server.gateway_url);
+    join_all([server, gateway, &rig.server.ops_url].map(|origin| unread(origin))).await;
 }
