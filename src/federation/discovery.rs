@@ -3,7 +3,8 @@
 //!
 //! Explicit settings win over the document found at the issuer. A document that names another
 //! issuer than the one it was fetched from is never used, Entra ID's per-tenant form excepted,
-//! whose gap is closed by each ID token's `tid`.
+//! whose gap is closed by each ID token's `tid`. The endpoints it names are held to the rules of those
+//! that operators set.
 //!
 //! Endpoints given without an issuer: the issuer is worked out from them (see `kinds`). Where no
 //! document is to be found, a configured key set verifies ID tokens whose issuer lives where the
@@ -185,10 +186,9 @@ impl Document {
     ) -> Result<Upstream, LoginFailure> {
         let issuer = self.issuer_for(candidate, settings.kind)?;
         let secure = candidate.issuer.scheme() == "https";
-        let endpoint = |configured: &Option<Url>, found: Option<&Url>| match (configured, found) {
-            (Some(url), _) => Some(url.clone()),
-            (None, Some(url)) if url.scheme() == "https" || !secure => Some(url.clone()),
-            (None, _) => None,
+        let usable = |url: &&Url| kinds::is_usable(url) && (url.scheme() == "https" || !secure);
+        let endpoint = |configured: &Option<Url>, found: Option<&Url>| {
+            configured.as_ref().or(found.filter(usable)).cloned()
         };
         let required = |url: Option<Url>| url.ok_or(LoginFailure::DiscoveryFailed);
         // Entra ID's userinfo is a Graph API and refuses tokens for any other.

@@ -39,13 +39,7 @@ pub fn validate(settings: &Settings) -> Result<(), Misconfigured> {
         &settings.userinfo_url,
         &settings.jwks_url,
     ];
-    let usable = |url: &Url| {
-        matches!(url.scheme(), "http" | "https")
-            && url.fragment().is_none()
-            && url.username().is_empty()
-            && url.password().is_none()
-    };
-    if !urls.into_iter().flatten().all(usable) {
+    if !urls.into_iter().flatten().all(is_usable) {
         return Err(Misconfigured::Url);
     }
     match settings.kind {
@@ -58,6 +52,14 @@ pub fn validate(settings: &Settings) -> Result<(), Misconfigured> {
         }
         Kind::Oidc | Kind::Okta | Kind::Google | Kind::AzureAd => issuers(settings).map(|_| ()),
     }
+}
+
+/// Whether a URL can be an endpoint, whoever names it: browsers are sent there, and we go there.
+pub(super) fn is_usable(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none()
 }
 
 /// Where a discovery document may be.

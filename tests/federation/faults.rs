@@ -42,6 +42,19 @@ async fn a_failing_discovery_has_its_reason() {
         (Fault::Redirect, "discovery_failed"),
         (member("token_endpoint", Value::Null), "discovery_failed"),
         (member("jwks_uri", Value::Null), "discovery_failed"),
+        (endpoint("javascript:alert(1)"), "discovery_failed"),
+        (endpoint("data:text/html,x"), "discovery_failed"),
+        (endpoint("file:///etc/passwd"), "discovery_failed"),
+        (endpoint("http://a:b@localhost/"), "discovery_failed"),
+        (endpoint("http://localhost/#x"), "discovery_failed"),
+        (
+            member("token_endpoint", json!("file:///etc/passwd")),
+            "discovery_failed",
+        ),
+        (
+            member("jwks_uri", json!("http://a@localhost/")),
+            "discovery_failed",
+        ),
         (
             member("issuer", json!("https://other.example")),
             "discovery_wrong_issuer",
@@ -99,6 +112,10 @@ async fn a_failing_github_has_its_reason() {
     check(Kind::Github, Endpoint::User, faults).await;
     let faults = [(Fault::Status(500), "upstream_unavailable")];
     check(Kind::Github, Endpoint::Emails, faults).await;
+}
+
+fn endpoint(authorization_endpoint: &str) -> Fault {
+    member("authorization_endpoint", json!(authorization_endpoint))
 }
 
 fn member(name: &'static str, value: Value) -> Fault {
