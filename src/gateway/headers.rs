@@ -1,8 +1,8 @@
 //! Which headers go on, and which end here.
 //!
 //! Hop-by-hop fields and those that `Connection` names belong to one connection (RFC 9110
-//! §7.6.1). Towards the upstream, what proves the client, or claims to say where it is, ends here
-//! too; our own words take its place. Towards the client, what would speak for our origin ends:
+//! §7.6.1). Towards the upstream, what proves the client, or claims to say who or where it is or what
+//! else it asks for, ends here too; our own words take its place. Towards the client, what would speak for our origin ends:
 //! cookies (shared by every proxy at this origin), cross-origin rules, transport policy, the
 //! upstream's software.
 
@@ -23,7 +23,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 
 /// What else a client sends that is not for the upstream. `Origin` was judged here; an upstream
 /// that judges again would refuse browsers that were admitted. `Expect` was answered here.
-const ENDS_TOWARDS_UPSTREAM: [HeaderName; 9] = [
+const ENDS_TOWARDS_UPSTREAM: [HeaderName; 19] = [
     header::AUTHORIZATION,
     X_API_KEY,
     header::COOKIE,
@@ -32,7 +32,30 @@ const ENDS_TOWARDS_UPSTREAM: [HeaderName; 9] = [
     header::EXPECT,
     header::FORWARDED,
     HeaderName::from_static("dpop"),
+    HeaderName::from_static("cookie2"),
+    HeaderName::from_static("early-data"),
+    // Who or where somebody is, by the word of a proxy that is not there.
     HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-client-ip"),
+    HeaderName::from_static("x-cluster-client-ip"),
+    HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("cf-connecting-ip"),
+    HeaderName::from_static("fastly-client-ip"),
+    // Another method than the one that was admitted.
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-method-override"),
+];
+
+/// Families of the same: forwarding, other proxies' logins, another path.
+const ENDS_TOWARDS_UPSTREAM_PREFIXES: [&str; 7] = [
+    "x-forwarded-",
+    "proxy-",
+    "remote-",
+    "x-remote-",
+    "x-auth-request-",
+    "x-original-",
+    "x-rewrite-",
 ];
 
 const ENDS_TOWARDS_CLIENT: [HeaderName; 6] = [
@@ -52,7 +75,7 @@ pub(super) fn for_upstream(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     remove_where(headers, |name| {
-        is_prefixed(name, &["x-forwarded-", "proxy-"]) || name.contains('_')
+        is_prefixed(name, &ENDS_TOWARDS_UPSTREAM_PREFIXES) || name.contains('_')
     });
 }
 
@@ -158,6 +181,22 @@ mod tests {
                 ("x-forwarded-for", "1.2.3.4"),
                 ("x-forwarded-anything", "x"),
                 ("x-real-ip", "1.2.3.4"),
+                ("true-client-ip", "1.2.3.4"),
+                ("cf-connecting-ip", "1.2.3.4"),
+                ("x-client-ip", "1.2.3.4"),
+                ("x-cluster-client-ip", "1.2.3.4"),
+                ("fastly-client-ip", "1.2.3.4"),
+                ("x-original-forwarded-for", "1.2.3.4"),
+                ("remote-user", "root"),
+                ("x-remote-user", "root"),
+                ("x-auth-request-email", "root@example.com"),
+                ("x-original-url", "/admin"),
+                ("x-rewrite-url", "/admin"),
+                ("x-http-method-override", "DELETE"),
+                ("x-http-method", "DELETE"),
+                ("x-method-override", "DELETE"),
+                ("cookie2", "$Version=1"),
+                ("early-data", "1"),
                 ("proxy-connection", "keep-alive"),
                 ("x_forwarded_for", "1.2.3.4"),
                 ("x-api_key", "x"),
