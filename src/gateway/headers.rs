@@ -3,8 +3,8 @@
 //! Hop-by-hop fields and those that `Connection` names belong to one connection (RFC 9110
 //! §7.6.1). Towards the upstream, what proves the client, or claims to say who or where it is or what
 //! else it asks for, ends here too; our own words take its place. Towards the client, what would speak for our origin ends:
-//! cookies (shared by every proxy at this origin), cross-origin rules, transport policy, the
-//! upstream's software.
+//! cookies (shared by every proxy at this origin), cross-origin rules, transport policy, reports; and
+//! what tells of the upstream: its software, its addresses.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -58,13 +58,26 @@ const ENDS_TOWARDS_UPSTREAM_PREFIXES: [&str; 7] = [
     "x-rewrite-",
 ];
 
-const ENDS_TOWARDS_CLIENT: [HeaderName; 6] = [
+const ENDS_TOWARDS_CLIENT: [HeaderName; 18] = [
     header::SET_COOKIE,
     header::STRICT_TRANSPORT_SECURITY,
     header::ALT_SVC,
     header::SERVER,
     HeaderName::from_static("x-powered-by"),
     HeaderName::from_static("clear-site-data"),
+    HeaderName::from_static("set-cookie2"),
+    HeaderName::from_static("service-worker-allowed"),
+    HeaderName::from_static("nel"),
+    HeaderName::from_static("report-to"),
+    HeaderName::from_static("reporting-endpoints"),
+    header::PUBLIC_KEY_PINS,
+    header::PUBLIC_KEY_PINS_REPORT_ONLY,
+    // The upstream's own addresses; only `Location` is worth to be told as ours.
+    header::REFRESH,
+    header::LINK,
+    header::CONTENT_LOCATION,
+    HeaderName::from_static("sourcemap"),
+    HeaderName::from_static("x-sourcemap"),
 ];
 
 /// Leaves what is for the upstream. Names with `_` are not: many a server (CGI, WSGI) reads
@@ -228,6 +241,18 @@ mod tests {
                 ("alt-svc", "h3=\":443\""),
                 ("strict-transport-security", "max-age=1"),
                 ("server", "x/1.0"),
+                ("refresh", "0;url=http://up/"),
+                ("content-location", "http://up/mcp"),
+                ("link", "<http://up/>; rel=next"),
+                ("sourcemap", "http://up/map"),
+                ("x-sourcemap", "http://up/map"),
+                ("set-cookie2", "a=b"),
+                ("service-worker-allowed", "/"),
+                ("nel", "{}"),
+                ("report-to", "{}"),
+                ("reporting-endpoints", "x=\"http://up/\""),
+                ("public-key-pins", "max-age=1"),
+                ("public-key-pins-report-only", "max-age=1"),
                 ("content-type", "text/event-stream"),
                 ("mcp-session-id", "1"),
             ],
