@@ -21,7 +21,7 @@ const DECODED_TIMES_MAX: usize = 8;
 /// The path would lead elsewhere than below the upstream's URL.
 pub(super) fn upstream_uri(upstream: &Url, below: &str, query: Option<&str>) -> Result<Uri, Stop> {
     if climbs(below) {
-        let denied = Denied::InvalidRequest("the path must not contain dot segments");
+        let denied = Denied::InvalidRequest("the path must be UTF-8 without dot segments");
         return Err(denied.because("path_traversal").into());
     }
     let mut uri = String::from(&upstream[..Position::BeforePath]);
@@ -97,28 +97,42 @@ pub(super) fn location_for_client(
     HeaderValue::try_from(own).map_err(|_| elsewhere())
 }
 
-/// Whether some reader of this path could take a part of it for `..`: however often it is encoded,
-/// and whatever stands behind a `;` (parameters of a segment, RFC 3986 §3.3) or a NUL.
+/// Whether some reader of this path could take a part of it for `..`, however often it is encoded.
+/// What is not UTF-8 can be anything: overlong forms are dots and slashes to some.
 fn climbs(path: &str) -> bool {
     let mut plain = path.as_bytes().to_vec();
     for _ in 0..DECODED_TIMES_MAX {
         let decoded: Vec<u8> = percent_decode(&plain).collect();
         if decoded.len() == plain.len() {
-            return has_dot_segment(&plain);
+            return str::from_utf8(&plain).map_or(true, has_dot_segment);
         }
         plain = decoded;
     }
     true
 }
 
-fn has_dot_segment(path: &[u8]) -> bool {
-    path.split(|byte| matches!(byte, b'/' | b'\\'))
-        .filter_map(|segment| segment.split(|byte| matches!(byte, b';' | 0)).next())
-        .any(|name| matches!(name, b"." | b".."))
+/// Judges what a segment is before anything that ends a path or a segment's name (RFC 3986 §3.3),
+/// without what parsers leave out. The escape `%u002e` is refused as such: some servers decode it.
+fn has_dot_segment(path: &str) -> bool {
+    let is_dots = |segment: &str| {
+        let name = segment.split([';', '?', '#', '\0']).next();
+        let left_out = |c: char| c.is_whitespace() || c.is_control();
+        matches!(
+            name.unwrap_or_default().replace(left_out, "").as_str(),
+            "." | ".."
+        )
+    };
+    let is_escape = |text: &[u8]| {
+        text[..2].eq_ignore_ascii_case(b"%u") && text[2..].iter().all(u8::is_ascii_hexdigit)
+    };
+    path.split(['/', '\\']).any(is_dots) || path.as_bytes().windows(6).any(is_escape)
 }
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+    use proptest::prelude::*;
+
     use super::*;
 
     #[track_caller]
@@ -211,6 +225,36 @@ mod tests {
         }
     }
 
+    /// The ways to write a little of a path, and what is no part of one.
+    fn pieces() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            ".", "..", "/", "\\", "%2e", "%2E%2e", "%2f", "%5c", "%25", "%", "2e", ";", "%3b",
+            "%3f", "%23", "%00", "%09", "%0d%0a", "%20", "a", "b.c", "%c3%bc", "%c0%ae", "%u002e",
+        ]);
+        prop::collection::vec(piece, 0..8).prop_map(|pieces| format!("/{}", pieces.concat()))
+    }
+
+    proptest! {
+        /// As browsers' parsers read it, who know `%2e`, too.
+        #[test]
+        fn what_passes_stays_below_however_often_it_is_decoded(path in pieces()) {
+            prop_assume!(!climbs(&path));
+            let mut path = path;
+            for _ in 0..=DECODED_TIMES_MAX {
+                let url = Url::parse(&format!("http://up/mcp{path}")).expect("a URL");
+                prop_assert!(url.path().starts_with("/mcp/"), "{path}");
+                let decoded = percent_decode(path.as_bytes()).decode_utf8();
+                path = decoded.expect("UTF-8").into_owned();
+            }
+        }
+
+        #[test]
+        fn ordinary_paths_pass(path in "(/[a-z0-9\u{e4}-\u{fc}_-]{1,4}([. ;?][a-z0-9]{1,3}){0,2}){0,4}") {
+            let encoded = percent_encode(path.as_bytes(), NON_ALPHANUMERIC).to_string();
+            prop_assert!(!climbs(&path) && !climbs(&encoded.replace("%2F", "/")), "{path}");
+        }
+    }
+
     #[test]
     fn nothing_leads_out_of_the_upstreams_path() {
         for path in [
@@ -233,6 +277,21 @@ mod tests {
             "/a%25252f%25252e%25252e",
             "/..%253b/admin",
             "/%2525252525252525252525252e",
+            "/..%3fx",
+            "/..%23x",
+            "/..%09",
+            "/.%09.",
+            "/..%0a",
+            "/..%0d",
+            "/..%20",
+            "/%20../a",
+            "/a/..%253fx",
+            "/%c0%ae%c0%ae",
+            "/..%c0%af..",
+            "/%e0%80%ae%e0%80%ae/",
+            "/%u002e%u002e/admin",
+            "/%25U002E%25U002E/admin",
+            "/%ff",
         ] {
             assert!(climbs(path), "{path}");
         }
@@ -247,6 +306,13 @@ mod tests {
             "/100%",
             "/a%2525b",
             "/...;/a",
+            "/files/a..b",
+            "/v1.2/x%20y",
+            "/a%20.%20b",
+            "/%C3%BC/\u{fc}.txt",
+            "/a%3f..",
+            "/a%25u00b",
+            "/a%09b",
         ] {
             assert!(!climbs(path), "{path}");
         }
