@@ -1,7 +1,7 @@
 //! The life of a request at a protected endpoint: find the resource, admit, forward.
 
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::event::Correlation;
 
@@ -81,8 +81,10 @@ pub(super) async fn serve(State(gateway): State<Gateway>, mut request: Request) 
         };
         let admitted = admitted?;
         // TRACE would come back with what the upstream was given in the client's place, CONNECT asks for
-        // another server.
-        if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
+        // another server. Methods are case-sensitive (RFC 9110 §9.1), but not to every upstream.
+        let method = request.method().as_str();
+        let is_refused = |refused: &str| method.eq_ignore_ascii_case(refused);
+        if ["TRACE", "CONNECT"].into_iter().any(is_refused) {
             return Err(Denied::MethodNotAllowed.because("method").into());
         }
         let credentials =

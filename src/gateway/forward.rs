@@ -97,12 +97,18 @@ impl Forwarder {
     ) -> Result<Response, Stop> {
         let (parts, body) = request.into_parts();
         let mut outgoing = Request::new(self.limited(body)?);
+        let is_chunked = outgoing.body().size_hint().exact().is_none();
         let is_post = parts.method == Method::POST;
         *outgoing.method_mut() = parts.method;
         *outgoing.uri_mut() = uri.clone();
         *outgoing.headers_mut() = parts.headers;
         let headers = outgoing.headers_mut();
         headers::for_upstream(headers);
+        if is_chunked {
+            // Of a GET's, hyper would send nothing unless told so.
+            let chunked = HeaderValue::from_static("chunked");
+            headers.insert(header::TRANSFER_ENCODING, chunked);
+        }
         if is_post {
             headers::name_both_answers(headers);
         }

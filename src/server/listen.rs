@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::ConnectInfo;
+use axum::extract::{ConnectInfo, Request};
+use axum::http::{HeaderValue, StatusCode, Version, header};
+use axum::response::IntoResponse;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -113,9 +115,16 @@ async fn connection(
     let asks = has_asked.clone();
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         asks.store(true, Ordering::Release);
+        let refusal = refusal(&request);
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
-        router.clone().oneshot(request)
+        let router = router.clone();
+        async move {
+            match refusal {
+                Some(status) => Ok((status, [(header::CONNECTION, "close")]).into_response()),
+                None => router.oneshot(request).await,
+            }
+        }
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -141,6 +150,19 @@ async fn connection(
     }
     let lingering = linger(ended.stream);
     stopping.run_until_cancelled(lingering).await;
+}
+
+/// What else of a message hyper would take, and others read in another way: whom it is for (RFC 9112
+/// §3.2), and what its body is (§6.1).
+fn refusal<B>(request: &Request<B>) -> Option<StatusCode> {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        return Some(StatusCode::BAD_REQUEST);
+    }
+    let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let understood = codings.next().is_none_or(is_chunked) && codings.next().is_none();
+    (!understood).then_some(StatusCode::NOT_IMPLEMENTED)
 }
 
 /// Takes what still comes after the last answer, until the client has seen that nothing more does.

@@ -103,14 +103,14 @@ async fn methods_paths_and_queries_go_on_as_they_are() {
             (method, uri)
         );
     }
-    let trace = rig
-        .http
-        .request(Method::TRACE, rig.at("/mcp"))
-        .bearer_auth(&token);
-    let trace = trace.send().await.expect("an answer");
-    assert_eq!(trace.status(), 405);
-    let allowed = trace.headers()["allow"].to_str().expect("text");
-    assert!(allowed.contains("POST") && !allowed.contains("TRACE"));
+    for method in ["TRACE", "trace", "Trace"] {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let trace = rig.http.request(method, rig.at("/mcp")).bearer_auth(&token);
+        let trace = trace.send().await.expect("an answer");
+        assert_eq!(trace.status(), 405);
+        let allowed = trace.headers()["allow"].to_str().expect("text");
+        assert!(allowed.contains("POST") && !allowed.contains("TRACE"));
+    }
     let address = rig.url.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).await.expect("a listener");
     let connect = format!(
@@ -284,6 +284,20 @@ async fn a_malformed_body_is_the_clients_fault() {
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     assert!(answer.contains("invalid_request"), "{answer}");
     assert_eq!(rig.refusals().await["body_broken"], 1);
+}
+
+#[tokio::test]
+async fn the_body_of_a_get_is_not_lost() {
+    let upstream = Upstream::start().await;
+    let rig = Rig::new(&upstream.url).await;
+    let token = rig.grant("read").await.token;
+    for (framing, value) in [("content-length", "4"), ("transfer-encoding", "chunked")] {
+        let request = rig.http.get(rig.at("/mcp")).bearer_auth(&token);
+        let request = request.header(framing, value).body("body");
+        assert_eq!(request.send().await.expect("an answer").status(), 200);
+        let received = upstream.received().pop().expect("a request");
+        assert_eq!(received.body, "body");
+    }
 }
 
 #[tokio::test]
