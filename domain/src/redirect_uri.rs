@@ -58,6 +58,9 @@ pub enum RedirectUriRule {
     /// Its scheme is never a redirect target.
     #[error("expected a scheme that may receive an authorization response")]
     Scheme,
+    /// Its query has a parameter of the answer, which would then be there twice (RFC 6749 §3.1).
+    #[error("expected no query parameter of an authorization response, such as code or state")]
+    AnswerParameter,
     /// The proxy's list does not cover it.
     #[error("expected a URI that the proxy's allowed redirects cover")]
     NotAllowed,
@@ -92,6 +95,9 @@ enum Pattern<'a> {
 const LENGTH_MAX: usize = 2048;
 
 const LOOPBACK_HOSTS: [&str; 3] = ["127.0.0.1", "[::1]", "localhost"];
+
+/// What is added to a redirect URI (RFC 6749 §4.1.2, RFC 9207).
+const ANSWER_PARAMETERS: [&str; 5] = ["code", "state", "iss", "error", "error_description"];
 
 /// Executed or opened by the browser or the system instead of reaching a client.
 const REFUSED_SCHEMES: [&str; 25] = [
@@ -159,6 +165,13 @@ impl RedirectUri {
                 (scheme, _) => format!("{scheme}:"),
             },
         )
+    }
+
+    fn has_answer_parameter(&self) -> bool {
+        Url::parse(&self.0).is_ok_and(|url| {
+            url.query_pairs()
+                .any(|(name, _)| ANSWER_PARAMETERS.contains(&&*name))
+        })
     }
 
     /// What stands before and after the port, if this is an `http` loopback URI.
@@ -281,19 +294,25 @@ impl AllowedRedirects {
     /// The URI breaks a rule of redirect URIs, or no entry covers it.
     pub fn admit(&self, text: &str) -> Result<RedirectUri, InvalidRedirectUri> {
         let uri: RedirectUri = text.parse()?;
+        let refused = |rule| {
+            Err(InvalidRedirectUri {
+                uri: text.to_owned(),
+                rule,
+            })
+        };
         let covered = if self.0.is_empty() {
             uri.is_loopback()
         } else {
             self.0.iter().any(|pattern| covers(pattern, &uri))
         };
-        if covered {
-            Ok(uri)
-        } else {
-            Err(InvalidRedirectUri {
-                uri: text.to_owned(),
-                rule: RedirectUriRule::NotAllowed,
-            })
+        if !covered {
+            return refused(RedirectUriRule::NotAllowed);
         }
+        // A rule of registration alone: what was registered before goes on.
+        if uri.has_answer_parameter() {
+            return refused(RedirectUriRule::AnswerParameter);
+        }
+        Ok(uri)
     }
 }
 

@@ -310,6 +310,30 @@ fn only_the_port_of_a_loopback_uri_is_free() {
     matches("http://localhost", "http://localhost:4/", false);
 }
 
+/// The client would find them twice, and might believe the wrong one (RFC 6749 §3.1).
+#[test]
+fn what_answers_carry_is_not_registered() {
+    let allowed = AllowedRedirects::new(["http://localhost:*", "cursor://*", "com.example:/*"]);
+    for uri in [
+        "http://localhost/cb?code=x",
+        "http://localhost/cb?a=b&state",
+        "http://localhost/cb?%69ss=https://evil.example",
+        "cursor://cb?error=x",
+        "com.example:/cb?error_description=x",
+    ] {
+        let refused = allowed.admit(uri).expect_err("twice").rule;
+        assert_eq!(refused, RedirectUriRule::AnswerParameter, "{uri}");
+        // What was registered before goes on.
+        accepts(uri);
+    }
+    for uri in [
+        "http://localhost/cb?tenant=code&State=x",
+        "http://localhost/code=x",
+    ] {
+        allowed.admit(uri).expect("its own");
+    }
+}
+
 #[test]
 fn a_person_is_shown_where_the_answer_goes() {
     for (uri, shown) in [
