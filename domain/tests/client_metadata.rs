@@ -364,3 +364,16 @@ proptest! {
         prop_assert_eq!(read, parsed);
     }
 }
+
+/// It is in the log for ever. What is not kept does not count.
+#[test]
+fn what_is_kept_of_a_registration_is_bounded() {
+    let uris = |length: usize| {
+        let uri = |n| format!("http://localhost/{n}/{}", "a".repeat(length));
+        (10..20).map(uri).collect::<Vec<_>>()
+    };
+    let document = json!({"redirect_uris": uris(1500), "jwks": {"x": "a".repeat(20_000)}});
+    parse(&document).expect("small enough");
+    let error = parse(&json!({"redirect_uris": uris(1700)})).expect_err("too large");
+    assert_eq!(error, InvalidMetadata::Size);
+}

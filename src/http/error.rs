@@ -297,9 +297,9 @@ impl From<InvalidMetadata> for OAuthError {
             InvalidMetadata::RedirectUris | InvalidMetadata::RedirectUri(_) => {
                 Code::InvalidRedirectUri
             }
-            InvalidMetadata::Member { .. } | InvalidMetadata::NotAnObject => {
-                Code::InvalidClientMetadata
-            }
+            InvalidMetadata::Member { .. }
+            | InvalidMetadata::NotAnObject
+            | InvalidMetadata::Size => Code::InvalidClientMetadata,
             InvalidMetadata::SoftwareStatement => Code::UnapprovedSoftwareStatement,
         };
         Self::new(code, invalid.as_str(), invalid.to_string())

@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::causes::chain;
 use super::progress::Progressing;
+use crate::causes::chain;
 
 /// A client that takes longer for its headers is not worth a connection.
 const HEADER_TIME: Duration = Duration::from_secs(30);

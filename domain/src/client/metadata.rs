@@ -95,6 +95,9 @@ pub enum InvalidMetadata {
         /// What would have been accepted.
         expected: &'static str,
     },
+    /// What would be kept of it is too much (`invalid_client_metadata`).
+    #[error("expected at most 16384 bytes of metadata")]
+    Size,
     /// The metadata is no JSON object (`invalid_client_metadata`).
     #[error("expected a JSON object")]
     NotAnObject,
@@ -110,7 +113,7 @@ impl InvalidMetadata {
         match self {
             Self::RedirectUris => "redirect_uris_missing",
             Self::RedirectUri(_) => "redirect_uri_refused",
-            Self::Member { .. } => "metadata_refused",
+            Self::Member { .. } | Self::Size => "metadata_refused",
             Self::NotAnObject => "malformed_json",
             Self::SoftwareStatement => "software_statement",
         }
@@ -121,6 +124,8 @@ const REDIRECT_URIS_MAX: usize = 20;
 const LIST_MAX: usize = 50;
 const URL_BYTES_MAX: usize = 2048;
 const SCOPE_BYTES_MAX: usize = 4096;
+/// Anybody may register, and what is kept is in the log for ever.
+const METADATA_BYTES_MAX: usize = 16 * 1024;
 
 impl ClientMetadata {
     /// Parses what a client sent, and judges its redirect URIs by the proxy's list.
@@ -135,7 +140,7 @@ impl ClientMetadata {
         }
         check_response_types(members)?;
         check_unused(members)?;
-        Ok(Self {
+        let metadata = Self {
             redirect_uris,
             token_endpoint_auth_method: auth_method(members)?,
             grant_types: grant_types(members)?,
@@ -148,7 +153,12 @@ impl ClientMetadata {
             software_id: label(members, "software_id")?,
             software_version: label(members, "software_version")?,
             application_type: label(members, "application_type")?,
-        })
+        };
+        let kept = serde_json::to_vec(&metadata).map_or(usize::MAX, |kept| kept.len());
+        if kept > METADATA_BYTES_MAX {
+            return Err(InvalidMetadata::Size);
+        }
+        Ok(metadata)
     }
 
     /// How the client authenticates, chosen or not.
