@@ -115,6 +115,18 @@ async fn apply(
     migration: Migration,
 ) -> Result<(), Error> {
     client.batch_execute(BEGIN).await?;
+    make_table(client, schema).await?;
+    let contracts = migration.contracts;
+    let record = format!(
+        "INSERT INTO {schema}.migrations (number, contracts) VALUES ({number}, {contracts})"
+    );
+    client.batch_execute(&record).await?;
+    client.batch_execute(migration.sql).await?;
+    Ok(client.batch_execute("COMMIT").await?)
+}
+
+/// Makes the schema and its table of migrations, in the transaction that is open, unless they are there.
+async fn make_table(client: &Client, schema: &str) -> Result<(), Error> {
     let exists =
         format!("SELECT 1 FROM information_schema.schemata WHERE schema_name = '{schema}'");
     if client.query_typed_opt(&exists, &[]).await?.is_none() {
@@ -123,32 +135,37 @@ async fn apply(
             .batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {schema}"))
             .await?;
     }
-    let contracts = migration.contracts;
-    let record = format!(
+    let table = format!(
         "CREATE TABLE IF NOT EXISTS {schema}.migrations \
          (number integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now()); \
-         ALTER TABLE {schema}.migrations ADD COLUMN IF NOT EXISTS contracts boolean NOT NULL DEFAULT false; \
-         INSERT INTO {schema}.migrations (number, contracts) VALUES ({number}, {contracts})"
+         ALTER TABLE {schema}.migrations ADD COLUMN IF NOT EXISTS contracts boolean NOT NULL DEFAULT false"
     );
-    client.batch_execute(&record).await?;
-    client.batch_execute(migration.sql).await?;
-    Ok(client.batch_execute("COMMIT").await?)
+    Ok(client.batch_execute(&table).await?)
 }
 
-/// Says in the transaction that is open that not everything is in the store yet, or that now it is; no program uses it
-/// between.
+/// Says in the transaction that is open that not everything is in the store yet, which need not have any of its migrations;
+/// no program uses it from then on.
 ///
 /// # Errors
 /// The server cannot be asked, or refuses.
-pub async fn set_unfinished(client: &Client, schema: &str, unfinished: bool) -> Result<(), Error> {
-    let change = if unfinished {
-        format!(
-            "INSERT INTO {schema}.migrations (number) VALUES ({UNFINISHED}) ON CONFLICT DO NOTHING"
-        )
-    } else {
-        format!("DELETE FROM {schema}.migrations WHERE number = {UNFINISHED}")
-    };
-    within(client.batch_execute(&change)).await
+pub async fn begin_filling(client: &Client, schema: &str) -> Result<(), Error> {
+    let mark = format!(
+        "INSERT INTO {schema}.migrations (number) VALUES ({UNFINISHED}) ON CONFLICT DO NOTHING"
+    );
+    within(async {
+        make_table(client, schema).await?;
+        Ok::<_, Error>(client.batch_execute(&mark).await?)
+    })
+    .await
+}
+
+/// Says in the transaction that is open that everything is there.
+///
+/// # Errors
+/// The server cannot be asked, or refuses.
+pub async fn end_filling(client: &Client, schema: &str) -> Result<(), Error> {
+    let unmark = format!("DELETE FROM {schema}.migrations WHERE number = {UNFINISHED}");
+    within(client.batch_execute(&unmark)).await
 }
 
 /// The marks of an engine that does not know what it is asked to make, or does not let this user.

@@ -106,6 +106,33 @@ proptest! {
     }
 }
 
+/// From before its first table on, the database says that it is not a store yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_only_begun_is_no_store() {
+    let (dir, database) = (tempfile::tempdir().unwrap(), Database::create());
+    grow(dir.path(), 10, 3).await;
+    for broken_off_at in [1, 2] {
+        database.run(&format!(
+            "CREATE SCHEMA IF NOT EXISTS grantlog_log;
+             CREATE TABLE IF NOT EXISTS grantlog_log.migrations
+                 (number integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());
+             CREATE OR REPLACE FUNCTION grantlog_log.fail() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN RAISE 'broken off'; END $$;
+             DROP TRIGGER IF EXISTS fail ON grantlog_log.migrations;
+             CREATE TRIGGER fail BEFORE INSERT ON grantlog_log.migrations FOR EACH ROW
+                 WHEN (NEW.number = {broken_off_at}) EXECUTE FUNCTION grantlog_log.fail()"
+        ));
+        let begun = Target::find(&database.url()).unwrap().begin();
+        assert!(begun.is_err(), "broken off at {broken_off_at}");
+        let refused = Log::open_postgres(&database.url(), MIGRATE).err().unwrap();
+        assert!(matches!(refused, OpenError::Schema(Unfit::Unfinished)));
+    }
+    database.run("DROP FUNCTION grantlog_log.fail() CASCADE");
+    carry(dir.path(), &database).finish().unwrap();
+    let moved = Log::open_postgres(&database.url(), MIGRATE).unwrap();
+    assert_eq!(moved.head(), 10);
+}
+
 /// Nobody follows a log that is only carried into, so that nothing is heard of it but the answers themselves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn carrying_may_take_longer_than_a_store_that_is_followed_may_be_silent() {

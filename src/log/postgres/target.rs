@@ -1,7 +1,7 @@
 //! A log in PostgreSQL that another one is carried into, as it is.
 //!
-//! From the first entry to the last the store says that it is unfinished, so that no program takes the part for the whole;
-//! and whoever finds it so knows that nobody has appended to it.
+//! Before it has its first table and until it has its last entry the store says that it is unfinished, so that no program takes
+//! the part for the whole; and whoever finds it so knows that nobody has appended to it.
 
 use std::ops::Range;
 
@@ -13,11 +13,13 @@ use super::super::types::{OpenError, ReadError, StoreError};
 use super::open::{CONNECTIONS, SCHEMA, apply, schema};
 use super::seen::Seen;
 use super::{PostgresBackend, PostgresReaders, TAKE_HEAD, one, unsigned};
-use crate::migrations::postgres::set_unfinished;
+use crate::migrations::postgres::{begin_filling, end_filling};
 use crate::postgres::{BEGIN_WRITE, Error, Postgres, within};
 
 /// How many of the last entries say whose beginning a part is.
 const LAST: u64 = 1000;
+
+const HAS_HEAD: &str = "SELECT to_regclass('grantlog_log.log_head') IS NOT NULL";
 
 /// The log that another is carried into.
 pub struct Target {
@@ -86,19 +88,18 @@ impl Target {
         Ok(difference.is_none())
     }
 
-    /// Makes what is missing, and says that it is unfinished.
+    /// Says that it is unfinished, and makes what is missing.
     ///
     /// # Errors
     /// Somebody has appended to it; it cannot be written.
     pub fn begin(&mut self) -> Result<(), OpenError> {
-        apply(&self.store, false)?;
         if !self.is_begun {
-            let head = self.set_unfinished(true).map_err(StoreError::from)?;
-            if head > 0 {
+            self.is_begun = self.mark().map_err(StoreError::from)?;
+            if !self.is_begun {
                 return Err(OpenError::Occupied);
             }
-            self.is_begun = true;
         }
+        apply(&self.store, false)?;
         // A step of a move that was killed may have been under way to the server.
         self.head = PostgresBackend::new(self.store.clone(), Seen::default())
             .settle(0, 0)?
@@ -136,23 +137,33 @@ impl Target {
     /// # Errors
     /// It cannot be written.
     pub fn finish(self) -> Result<(), StoreError> {
-        self.set_unfinished(false)?;
-        Ok(())
+        let finished = self.store.block_on(async {
+            let lease = self.store.lease().await?;
+            within(lease.batch_execute(BEGIN_WRITE)).await?;
+            end_filling(&lease, SCHEMA).await?;
+            within(lease.batch_execute("COMMIT")).await?;
+            lease.release();
+            Ok::<_, Error>(())
+        });
+        Ok(finished?)
     }
 
-    /// Returns how many entries there are; above zero, nothing is begun.
-    fn set_unfinished(&self, unfinished: bool) -> Result<u64, Error> {
+    /// Says that it is unfinished; `false`, and nothing is said, where somebody has appended to it.
+    fn mark(&self) -> Result<bool, Error> {
         self.store.block_on(async {
             let lease = self.store.lease().await?;
             within(lease.batch_execute(BEGIN_WRITE)).await?;
-            let head = within(lease.query_typed(TAKE_HEAD, &[])).await?;
-            let head = unsigned(one(&head)?, 0)?;
-            if head == 0 || !unfinished {
-                set_unfinished(&lease, SCHEMA, unfinished).await?;
+            begin_filling(&lease, SCHEMA).await?;
+            if one(&within(lease.query_typed(HAS_HEAD, &[])).await?)?.get(0) {
+                let head = within(lease.query_typed(TAKE_HEAD, &[])).await?;
+                if unsigned(one(&head)?, 0)? > 0 {
+                    // Without its commit nothing of it holds.
+                    return Ok(false);
+                }
             }
             within(lease.batch_execute("COMMIT")).await?;
             lease.release();
-            Ok(head)
+            Ok(true)
         })
     }
 }
