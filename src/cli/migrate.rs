@@ -107,6 +107,9 @@ fn state(schema: Schema) -> String {
         Err(Unfit::Behind { .. }) => format!("{} pending", known - applied),
         Err(Unfit::Ahead { .. }) => "needs a newer program".to_owned(),
         Err(Unfit::Unfinished) => "a move into it has not come to its end".to_owned(),
+        Err(Unfit::Interrupted) => {
+            "its writer was killed in the middle of a transaction".to_owned()
+        }
         Ok(_) if schema.is_newer() => {
             "expanded by a newer program, which this one may use".to_owned()
         }

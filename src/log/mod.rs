@@ -53,7 +53,7 @@ pub use backend::{Backend, CommitError, Row, Settled};
 pub use carry::CarryError;
 pub use open::{
     FILE_NAME, Hold, expect_to_note_moved, hold, migrate, migrations, moved, note_moved,
-    open as open_sqlite,
+    open as open_sqlite, recover,
 };
 pub use postgres::{PostgresBackend, open as open_postgres};
 pub use queue::{Pending, QUEUE_LIMIT};

@@ -108,6 +108,15 @@ pub fn migrations(dir: &Path) -> Result<Schema, OpenError> {
     }
 }
 
+/// Takes back what a process that was killed left half done in the log in `dir`; it need not exist. Whoever is about to write
+/// asks for that first.
+///
+/// # Errors
+/// It cannot be written.
+pub fn recover(dir: &Path) -> Result<(), OpenError> {
+    Ok(sqlite::recover(&dir.join(FILE)).map_err(StoreError::from)?)
+}
+
 /// Applies what the log in `dir` lacks, contractions only if `contract`; makes it where it is missing. Returns how far its
 /// schema is then.
 ///
@@ -188,9 +197,13 @@ fn expect_file(path: &Path) -> Result<(), OpenError> {
 
 fn schema(readers: &SqliteReaders) -> Result<Schema, OpenError> {
     let (application, schema, tables) = readers.with(|connection| {
+        let schema = sqlite::schema(connection, &MIGRATIONS)?;
+        if schema.interrupted {
+            return Ok((APPLICATION_ID, schema, 0));
+        }
         Ok((
             connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))?,
-            sqlite::schema(connection, &MIGRATIONS)?,
+            schema,
             connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
                 row.get::<_, u32>(0)
             })?,

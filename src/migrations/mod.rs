@@ -69,6 +69,8 @@ pub struct Schema {
     pub minimum: u32,
     /// A move into the store has begun and has not come to its end.
     pub unfinished: bool,
+    /// A file's writer was killed in the middle of a transaction: how far it is can only be told once that is taken back.
+    pub interrupted: bool,
 }
 
 /// Why a program must not use a store.
@@ -102,6 +104,11 @@ pub enum Unfit {
     /// Not everything that belongs into it is there.
     #[error("a move into it has not come to its end: run `grantlog move` again")]
     Unfinished,
+    /// What is there cannot be read before a writer has taken back a part of it.
+    #[error(
+        "its writer was killed in the middle of a transaction, which the next start of `grantlog serve` takes back"
+    )]
+    Interrupted,
 }
 
 impl Schema {
@@ -120,6 +127,7 @@ impl Schema {
             blocked: next.map_or(applied, |(number, _)| number) < needed,
             minimum,
             unfinished: false,
+            interrupted: false,
         }
     }
 
@@ -135,7 +143,9 @@ impl Schema {
             blocked,
             ..
         } = self;
-        if self.unfinished {
+        if self.interrupted {
+            Err(Unfit::Interrupted)
+        } else if self.unfinished {
             Err(Unfit::Unfinished)
         } else if minimum > known {
             Err(Unfit::Ahead {

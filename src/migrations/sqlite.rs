@@ -3,20 +3,53 @@
 //! `user_version` holds both numbers, so that they are read and changed at once and a file made before there were
 //! contractions is right as it is: the lower half counts the migrations, the upper half is the last contraction.
 
-use rusqlite::{Connection, TransactionBehavior};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, ffi};
 
 use super::{Migration, Schema, due};
 
 const HALF: u32 = 16;
+
+/// A strange process at the file is waited for this long.
+const BUSY: Duration = Duration::from_secs(5);
 
 /// How far a file's schema is.
 ///
 /// # Errors
 /// It cannot be read.
 pub fn schema(connection: &Connection, migrations: &[Migration]) -> rusqlite::Result<Schema> {
-    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let version = connection.pragma_query_value(None, "user_version", |row| row.get(0));
+    let version: u32 = match version {
+        Err(rusqlite::Error::SqliteFailure(failure, _))
+            if failure.extended_code == ffi::SQLITE_READONLY_ROLLBACK =>
+        {
+            return Ok(Schema {
+                interrupted: true,
+                ..Schema::new(0, 0, migrations)
+            });
+        }
+        version => version?,
+    };
     let (minimum, applied) = (version >> HALF, version & ((1 << HALF) - 1));
     Ok(Schema::new(applied, minimum, migrations))
+}
+
+/// Takes back what a killed process left in a rollback journal, as there is one until a file has a WAL: those who only read
+/// cannot. Neither file need exist.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn recover(path: &Path) -> rusqlite::Result<()> {
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-journal");
+    if !(path.exists() && Path::new(&journal).exists()) {
+        return Ok(());
+    }
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_query_value(None, "user_version", |_| Ok(()))
 }
 
 /// Applies what a file lacks in one transaction, contractions only if `contract` or if the file is new. Returns how far it is

@@ -41,6 +41,7 @@ impl Stores {
         let folder = &config.store.data_dir;
         create_private(folder).map_err(StartError::DataFolder)?;
         let claim = claim(folder)?;
+        recover(config)?;
         expect_whole(config)?;
         let migrate = config.store.migrate;
         let options = Options { migrate };
@@ -122,6 +123,7 @@ pub fn schemas(
 /// # Errors
 /// One needs a newer program, or cannot be written.
 pub fn migrate(config: &Config, contract: bool) -> Result<(), StartError> {
+    recover(config)?;
     expect_whole(config)?;
     let folder = &config.store.data_dir;
     match &config.store.database_url {
@@ -135,6 +137,16 @@ pub fn migrate(config: &Config, contract: bool) -> Result<(), StartError> {
             log::postgres::migrate(url.expose(), contract)?;
             Vault::migrate_postgres(connections(url.expose())?, contract)?;
         }
+    }
+    Ok(())
+}
+
+/// Before anything is looked at: what a killed writer left half done is not for those who only read.
+fn recover(config: &Config) -> Result<(), StartError> {
+    let store = &config.store;
+    if store.database_url.is_none() {
+        log::recover(&store.data_dir)?;
+        Vault::recover(&store.data_dir.join(FILE_NAME))?;
     }
     Ok(())
 }

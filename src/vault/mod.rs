@@ -159,6 +159,15 @@ impl Vault {
         Sqlite::migrations(path)
     }
 
+    /// Takes back what a process that was killed left half done in the vault at `path`; it need not
+    /// exist. Whoever is about to write asks for that first. Blocks.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn recover(path: &Path) -> Result<(), VaultError> {
+        Ok(crate::migrations::sqlite::recover(path)?)
+    }
+
     /// [`Vault::migrations`] for the vault in a PostgreSQL database. Blocks.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod copies;
 #[expect(dead_code, reason = "a part of the provider's faults is used here")]
 #[path = "../support/fake_provider.rs"]
 mod fake_provider;
+mod killed;
 mod moving;
 mod past;
 mod program;

@@ -60,6 +60,8 @@ fn look_at(config: &Config) -> Result<String, (String, String)> {
                 | StartError::Vault(VaultError::MasterKey(_) | VaultError::WrongMasterKey) => {
                     "give the master key that this store was made with"
                 }
+                StartError::Log(OpenError::Schema(Unfit::Interrupted))
+                | StartError::Vault(VaultError::Schema(Unfit::Interrupted)) => "start the server",
                 StartError::VaultMissing { .. } => "put back the vault, or that of the last backup",
                 _ => "see docs/operations.md",
             };

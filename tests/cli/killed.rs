@@ -1,0 +1,89 @@
+//! What a process left that was killed in the middle of something: it goes on, or is told for what it is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::rig::Rig;
+use super::{Ended, Run, folder};
+
+/// A server that has stopped, its backup, and where that can be restored.
+struct Place {
+    rig: Rig,
+    copy: PathBuf,
+    target: PathBuf,
+}
+
+async fn place() -> Place {
+    let mut rig = Rig::start().await;
+    rig.server.stop().await;
+    let [copy, target] = ["copy", "restored"].map(|name| rig.server.folder().join(name));
+    let backup = ["backup", copy.to_str().expect("text"), "--data", "data"];
+    let backup = Run::new(&backup).inside(rig.server.folder()).end();
+    assert_eq!(backup.code, Some(0), "{backup:?}");
+    Place { rig, copy, target }
+}
+
+impl Place {
+    fn restore(&self) -> Ended {
+        self.on_target(&["restore", self.copy.to_str().expect("text")])
+    }
+
+    fn on_target(&self, command: &[&str]) -> Ended {
+        let target = self.target.to_str().expect("text");
+        Run::new(&[command, &["--data", target]].concat()).end()
+    }
+
+    fn give_key(&self) {
+        let data = self.rig.server.folder().join("data");
+        fs::copy(data.join("master.key"), self.target.join("master.key")).expect("copied");
+    }
+}
+
+/// Leaves a file as a writer leaves it that is killed in the middle of a transaction, without a WAL.
+fn interrupt(file: &Path) {
+    let away = folder();
+    let name = file.file_name().expect("a name").to_str().expect("text");
+    let original = away.path().join(name);
+    fs::copy(file, &original).expect("copied");
+    let writer = Connection::open(&original).expect("opened");
+    let much = "PRAGMA cache_size = 1; BEGIN; CREATE TABLE much (x);
+        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)
+        INSERT INTO much SELECT randomblob(4000) FROM n";
+    writer.execute_batch(much).expect("written");
+    for name in [name.to_owned(), format!("{name}-journal")] {
+        fs::copy(away.path().join(&name), file.with_file_name(name)).expect("copied");
+    }
+}
+
+/// Until a store has been served, its files have no WAL.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_start_that_was_killed_is_taken_up() {
+    let mut place = place().await;
+    let told = "its writer was killed in the middle of a transaction";
+    for file in ["log.db", "vault.db"] {
+        place.restore().prints();
+        place.give_key();
+        interrupt(&place.target.join(file));
+        place.on_target(&["verify"]).fails(6, told);
+        place.on_target(&["logins"]).fails(6, told);
+        let doctor = place.on_target(&["doctor"]);
+        assert!(doctor.stdout.contains(told), "{doctor:?}");
+        let status = place.on_target(&["migrate", "status"]);
+        assert_eq!(status.code, Some(6), "{status:?}");
+        assert!(status.stderr.contains(told), "{status:?}");
+        assert!(place.target.join(format!("{file}-journal")).exists());
+
+        let target = place.target.to_str().expect("text").to_owned();
+        place
+            .rig
+            .server
+            .set_env("GRANTLOG_STORE__DATA_DIR", &target);
+        place.rig.server.start_again().await;
+        place.rig.server.stop().await;
+        let verify = place.on_target(&["verify"]);
+        assert!(verify.prints().contains("entries valid"), "{verify:?}");
+        fs::remove_dir_all(&place.target).expect("removed");
+    }
+}
