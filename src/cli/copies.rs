@@ -150,9 +150,9 @@ fn put_back(config: &Config, from: &Path) -> Result<Report, Failure> {
 
 /// Whether a restore gave the vault its name and was stopped before it gave the log its own: that vault is nobody's yet.
 fn stopped_between_the_files(folder: &Path) -> bool {
-    let log_waits =
-        partial(folder, log::FILE_NAME).exists() && !folder.join(log::FILE_NAME).exists();
-    log_waits && !partial(folder, vault::FILE_NAME).exists()
+    let has = |file| folder.join(file).exists();
+    let waits = |file| partial(folder, file).exists();
+    has(vault::FILE_NAME) && !waits(vault::FILE_NAME) && waits(log::FILE_NAME) && !has(log::FILE_NAME)
 }
 
 /// Makes the names of a folder's files durable.

@@ -87,3 +87,29 @@ async fn a_first_start_that_was_killed_is_taken_up() {
         fs::remove_dir_all(&place.target).expect("removed");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_goes_on_wherever_it_was_killed() {
+    let place = place().await;
+    let [log, vault] = ["log.db", "vault.db"].map(|file| place.target.join(file));
+    let partial = |file: &Path| file.with_added_extension("partial");
+    let all = [log.clone(), vault.clone(), partial(&log), partial(&vault)];
+    for left in [
+        &[partial(&vault)][..],
+        &[partial(&vault), partial(&log)],
+        &[vault.clone(), partial(&log)],
+        // The vault was given back its partial name, to be copied anew.
+        &[partial(&log)],
+    ] {
+        fs::create_dir_all(&place.target).expect("made");
+        for file in left {
+            fs::write(file, "broken off").expect("written");
+        }
+        place.restore().prints();
+        place.give_key();
+        place.on_target(&["verify"]).prints();
+        for file in &all {
+            let _ = fs::remove_file(file);
+        }
+    }
+}
