@@ -18,6 +18,9 @@ use crate::migrations::Schema;
 use crate::server::{self, StartError};
 use crate::vault;
 
+/// The log last: with it a restored store is there.
+const FILES: [&str; 2] = [vault::FILE_NAME, log::FILE_NAME];
+
 /// Copies the store while it may be in use. The master key is not in the copy: keep it elsewhere.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
@@ -55,7 +58,8 @@ pub fn restore(args: RestoreArgs, output: &mut Output) -> Result<(), Failure> {
     Ok(output.report(&put_back(&config, &args.from)?)?)
 }
 
-/// Copies log and vault to a new folder. The vault is copied last, so every entry's key is there.
+/// Copies log and vault to a new folder. The vault is copied last, so every entry's key is there; and a copy is whole when it
+/// has its name.
 async fn copy(config: &Config, target: &Path) -> Result<Report, Failure> {
     let stores = Stores::open(config)?;
     // A file is copied as it is, rows of a database one by one.
@@ -63,13 +67,25 @@ async fn copy(config: &Config, target: &Path) -> Result<Report, Failure> {
         expect_known(&server::schemas(&config.store.data_dir, Some(url))?)?;
     }
     fs::create_dir_all(target).map_err(|error| unavailable(&error))?;
+    let _claim = server::claim(target)?;
     let copied = stores.log.backup_to(&target.join(log::FILE_NAME)).await;
     copied.map_err(|error| match error {
         BackupError::Read(error) => error.into(),
         error @ BackupError::Io { .. } => unavailable(&error),
     })?;
-    let copied = stores.vault.backup_to(&target.join(vault::FILE_NAME)).await;
+    let copied = stores
+        .vault
+        .backup_to(&partial(target, vault::FILE_NAME))
+        .await;
     copied.map_err(|error| unavailable(&error))?;
+    name(target, vault::FILE_NAME)?;
+    let synced = target
+        .canonicalize()
+        .and_then(|target| match target.parent() {
+            Some(around) => synced(around),
+            None => Ok(()),
+        });
+    synced.map_err(|error| unavailable(&error))?;
     let copy = Log::open_read_only(target).map_err(StartError::from)?;
     let entries = copy.head();
     Ok(Report {
@@ -96,13 +112,17 @@ pub fn expect_known(schemas: &[(&str, Schema)]) -> Result<(), Failure> {
 
 /// Puts a copy back where there is no store. The read models are built anew at the next start.
 fn put_back(config: &Config, from: &Path) -> Result<Report, Failure> {
+    expect_whole(from)?;
     let folder = &config.store.data_dir;
     if let Some(url) = &config.store.database_url {
         let report = moving::carry(config, from, url, None)?.finish()?;
         return Ok(report);
     }
-    // The log last: with it the store is there.
-    let files = [vault::FILE_NAME, log::FILE_NAME];
+    expect_nothing_beside(from, "-wal")?;
+    let copy = Log::open_read_only(from).map_err(StartError::from)?;
+    server::create_private(folder).map_err(|error| unavailable(&error))?;
+    // Until the end, or a start meanwhile would make a store of its own there.
+    let _claim = server::claim(folder)?;
     if stopped_between_the_files(folder) {
         fs::rename(
             folder.join(vault::FILE_NAME),
@@ -110,33 +130,17 @@ fn put_back(config: &Config, from: &Path) -> Result<Report, Failure> {
         )
         .map_err(|error| unavailable(&error))?;
     }
-    for file in files {
-        let (copied, target) = (from.join(file), folder.join(file));
-        refuse_existing(&target)?;
-        for wal in [from, folder].map(|folder| folder.join(format!("{file}-wal"))) {
-            if fs::metadata(&wal).is_ok_and(|wal| wal.len() > 0) {
-                return Err(Failure::Error(format!(
-                    "{} is not empty: what it holds belongs to another file, or is missing in the copy. Copy with `grantlog backup`, restore \
-                     into an empty folder",
-                    wal.display()
-                )));
-            }
-        }
-        if !copied.exists() {
-            let missing = format!("{} is missing: nothing was restored", copied.display());
-            return Err(Failure::Unavailable(missing));
-        }
+    for file in FILES {
+        refuse_existing(&folder.join(file))?;
     }
-    let copy = Log::open_read_only(from).map_err(StartError::from)?;
-    server::create_private(folder).map_err(|error| unavailable(&error))?;
-    for file in files {
+    expect_nothing_beside(folder, "-wal")?;
+    expect_nothing_beside(folder, "-journal")?;
+    for file in FILES {
         copy_whole(&from.join(file), &partial(folder, file))
             .map_err(|error| unavailable(&error))?;
     }
-    for file in files {
-        fs::rename(partial(folder, file), folder.join(file))
-            .and_then(|()| synced(folder))
-            .map_err(|error| unavailable(&error))?;
+    for file in FILES {
+        name(folder, file)?;
     }
     let entries = copy.head();
     Ok(Report {
@@ -148,11 +152,58 @@ fn put_back(config: &Config, from: &Path) -> Result<Report, Failure> {
     })
 }
 
+/// What a backup leaves that was broken off is not restored.
+fn expect_whole(copy: &Path) -> Result<(), Failure> {
+    for file in FILES {
+        let copied = copy.join(file);
+        let reason = if !copied.exists() {
+            "is missing"
+        } else if !is_filled(&copied) || is_filled(&beside(copy, file, "-journal")) {
+            "is not whole"
+        } else {
+            continue;
+        };
+        return Err(Failure::Unavailable(format!(
+            "{} {reason}: nothing was restored. A backup that was broken off has to be made anew",
+            copied.display()
+        )));
+    }
+    Ok(())
+}
+
+fn expect_nothing_beside(folder: &Path, suffix: &str) -> Result<(), Failure> {
+    let logs = FILES.map(|file| beside(folder, file, suffix));
+    match logs.iter().find(|log| is_filled(log)) {
+        None => Ok(()),
+        Some(log) => Err(Failure::Error(format!(
+            "{} is not empty: what it holds belongs to another file, or is missing in the copy. Copy with `grantlog backup`, restore \
+             into an empty folder",
+            log.display()
+        ))),
+    }
+}
+
+/// What SQLite keeps beside a file.
+fn beside(folder: &Path, file: &str, suffix: &str) -> PathBuf {
+    folder.join(format!("{file}{suffix}"))
+}
+
+fn is_filled(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.len() > 0)
+}
+
 /// Whether a restore gave the vault its name and was stopped before it gave the log its own: that vault is nobody's yet.
 fn stopped_between_the_files(folder: &Path) -> bool {
     let has = |file| folder.join(file).exists();
     let waits = |file| partial(folder, file).exists();
     has(vault::FILE_NAME) && !waits(vault::FILE_NAME) && waits(log::FILE_NAME) && !has(log::FILE_NAME)
+}
+
+/// Gives a copy that is whole its name, durably.
+fn name(folder: &Path, file: &str) -> Result<(), Failure> {
+    fs::rename(partial(folder, file), folder.join(file))
+        .and_then(|()| synced(folder))
+        .map_err(|error| unavailable(&error))
 }
 
 /// Makes the names of a folder's files durable.

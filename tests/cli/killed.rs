@@ -112,4 +112,32 @@ async fn a_restore_goes_on_wherever_it_was_killed() {
             let _ = fs::remove_file(file);
         }
     }
+    // What another file's writer left would be taken back from this one.
+    for leftover in ["log.db-wal", "vault.db-journal"] {
+        let leftover = place.target.join(leftover);
+        fs::write(&leftover, "of another file").expect("written");
+        place.restore().fails(1, "belongs to another file");
+        fs::remove_file(leftover).expect("removed");
+    }
+    assert!(!log.exists() && !vault.exists());
+}
+
+/// A backup is whole when its vault, the last of it, has its name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_was_killed_is_not_restored() {
+    let place = place().await;
+    let vault = place.copy.join("vault.db");
+    let whole = fs::read(&vault).expect("read");
+    let refused = |reason: &str| {
+        place.restore().fails(6, reason);
+        assert!(!place.target.exists(), "nothing was made");
+    };
+    fs::rename(&vault, place.copy.join("vault.db.partial")).expect("renamed");
+    refused("vault.db is missing: nothing was restored");
+    // As versions before left it.
+    fs::write(&vault, "").expect("emptied");
+    refused("vault.db is not whole");
+    fs::write(&vault, &whole).expect("written");
+    interrupt(&vault);
+    refused("vault.db is not whole");
 }
