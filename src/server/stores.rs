@@ -13,7 +13,7 @@ use crate::postgres::Postgres;
 use crate::secret::Secret;
 use crate::vault::{FILE_NAME, MasterKeyError, MasterKeys, Vault, VaultError};
 
-/// Locked by the process that folds the log into the data folder's read models.
+/// Locked by the process that folds the log into the data folder's read models, or makes a store there.
 const LOCK_FILE: &str = "node.lock";
 
 /// How many connections a node's vault opens at most, beside those of its log.
@@ -25,7 +25,7 @@ pub struct Stores {
     pub log: Log,
     /// The vault.
     pub vault: Vault,
-    /// No other process writes read models into the data folder while this is there.
+    /// No other process writes read models, or makes a store, in the data folder while this is there.
     pub claim: Claim,
 }
 
@@ -123,9 +123,11 @@ pub fn schemas(
 /// # Errors
 /// One needs a newer program, or cannot be written.
 pub fn migrate(config: &Config, contract: bool) -> Result<(), StartError> {
+    let folder = &config.store.data_dir;
+    let is_embedded = config.store.database_url.is_none();
+    let _claim = is_embedded.then(|| claim(folder)).transpose()?;
     recover(config)?;
     expect_whole(config)?;
-    let folder = &config.store.data_dir;
     match &config.store.database_url {
         None => {
             log::migrate(folder, contract)?;
@@ -180,10 +182,10 @@ fn missing(config: &Config) -> Result<Option<StartError>, StartError> {
     }
 }
 
-/// Takes a data folder's read models for this process.
+/// Takes a data folder for this process, which alone writes read models and makes stores there.
 ///
 /// # Errors
-/// Another process has them, or the folder cannot be used.
+/// Another process has it, or it cannot be used.
 pub fn claim(folder: &Path) -> Result<Claim, StartError> {
     let path = folder.join(LOCK_FILE);
     let file = File::options()

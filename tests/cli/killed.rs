@@ -122,6 +122,24 @@ async fn a_restore_goes_on_wherever_it_was_killed() {
     assert!(!log.exists() && !vault.exists());
 }
 
+/// One process at a time makes a store in a folder.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_makes_a_store_where_one_is_being_made() {
+    let place = place().await;
+    fs::create_dir(&place.target).expect("made");
+    let lock = fs::File::create(place.target.join("node.lock")).expect("made");
+    lock.try_lock().expect("nobody has it");
+    place.restore().fails(6, "another process uses");
+    place
+        .on_target(&["migrate", "up"])
+        .fails(6, "another process uses");
+    assert_eq!(
+        fs::read_dir(&place.target).expect("a folder").count(),
+        1,
+        "nothing was made"
+    );
+}
+
 /// A backup is whole when its vault, the last of it, has its name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_that_was_killed_is_not_restored() {
