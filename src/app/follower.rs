@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use domain::entry::{Entry, EntryError};
+use domain::event::DecodeError;
 use tokio::runtime::Handle;
 
 use projections::{PersonalPart, ReadModel, Recorded, Unopened};
@@ -118,12 +119,35 @@ pub struct Unreadable {
     pub why: Why,
 }
 
+impl Unreadable {
+    /// Whether the log is damaged. Otherwise it says nothing about the log: a newer program may read the entry, or the same one
+    /// when the vault is there.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match &self.why {
+            Why::Entry(EntryError::Event(DecodeError::Unknown { .. })) | Why::Vault(_) => false,
+            Why::Entry(EntryError::Malformed(_) | EntryError::Event(DecodeError::Data { .. }))
+            | Why::Misplaced { .. }
+            | Why::Unpaired
+            | Why::Shape(_) => true,
+        }
+    }
+}
+
 /// Why an entry could not be made sense of.
 #[derive(Debug, thiserror::Error)]
 pub enum Why {
     /// It holds no event that this program knows.
     #[error(transparent)]
     Entry(#[from] EntryError),
+    /// It holds an event of something else than its stream is of.
+    #[error("{event} in {stream}")]
+    Misplaced {
+        /// The event's type name.
+        event: &'static str,
+        /// The stream.
+        stream: String,
+    },
     /// One of the two is missing.
     #[error("sealed part and commitment do not go together")]
     Unpaired,
@@ -135,22 +159,31 @@ pub enum Why {
     Vault(VaultError),
 }
 
+/// Decodes a stored entry without its personal part.
+///
+/// # Errors
+/// The entry holds no event that this program knows.
+pub(super) fn decode_entry(stored: &StoredEntry) -> Result<Entry, Unreadable> {
+    Entry::decode(&stored.entry).map_err(|error| Unreadable {
+        position: stored.position,
+        why: error.into(),
+    })
+}
+
 /// Decodes a stored entry and opens its personal part. A part that does not open is no error: the record goes on without it.
 ///
 /// # Errors
 /// The entry holds no event that this program knows, or the vault cannot be read.
 pub fn decode(vault: &Vault, stored: &StoredEntry) -> Result<Recorded, Unreadable> {
     let position = stored.position;
-    let decoded = || {
-        let entry = Entry::decode(&stored.entry)?;
-        let personal = personal(vault, &entry, stored.sealed.as_deref())?;
-        Ok(Recorded {
-            position,
-            entry,
-            personal,
-        })
-    };
-    decoded().map_err(|why| Unreadable { position, why })
+    let entry = decode_entry(stored)?;
+    let personal = personal(vault, &entry, stored.sealed.as_deref())
+        .map_err(|why| Unreadable { position, why })?;
+    Ok(Recorded {
+        position,
+        entry,
+        personal,
+    })
 }
 
 fn personal(vault: &Vault, entry: &Entry, sealed: Option<&[u8]>) -> Result<PersonalPart, Why> {

@@ -4,13 +4,12 @@
 
 use chrono::TimeDelta;
 use domain::Timestamp;
-use domain::entry::Entry;
 use domain::event::Event;
 use domain::proxy;
 use projections::{ReadModelError, Reader};
 
+use super::follower::decode_entry;
 use super::{App, Unavailable};
-use crate::log::StoredEntry;
 
 /// Following this many entries takes less than a second.
 const NEAR: u64 = 100_000;
@@ -63,7 +62,7 @@ impl App {
                     break;
                 }
                 for stored in &entries {
-                    let entry = decoded(stored)?;
+                    let entry = decode_entry(stored)?;
                     if let Event::Proxy(
                         proxy::Event::Added(configured) | proxy::Event::Changed(configured),
                     ) = &entry.event
@@ -87,7 +86,7 @@ impl App {
             let Some(stored) = entries.first() else {
                 break;
             };
-            if decoded(stored)?.envelope.recorded_at < at {
+            if decode_entry(stored)?.envelope.recorded_at < at {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -95,11 +94,4 @@ impl App {
         }
         Ok(low)
     }
-}
-
-fn decoded(stored: &StoredEntry) -> Result<Entry, Unavailable> {
-    Entry::decode(&stored.entry).map_err(|error| Unavailable::Entry {
-        position: stored.position,
-        source: error.into(),
-    })
 }

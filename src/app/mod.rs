@@ -46,6 +46,7 @@ pub use revocations::Revocations;
 pub use stamp::Context;
 pub use streams::Stored;
 
+use follower::decode_entry;
 use secrets::Secrets;
 use stamp::Place;
 use streams::{Known, Slot, Streams};
@@ -95,14 +96,8 @@ pub enum Unavailable {
     #[error("the vault is unavailable: {0}")]
     Vault(#[from] VaultError),
     /// An entry in a stream cannot be read by this program.
-    #[error("entry {position} of the log cannot be read")]
-    Entry {
-        /// The entry's position.
-        position: u64,
-        /// What is wrong with it.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    #[error(transparent)]
+    Entry(#[from] Unreadable),
     /// A secret in the vault is not what was put there. How it differs is as secret.
     #[error("a secret in the vault is not what was put there")]
     Garbled,
@@ -285,11 +280,8 @@ impl App {
         let Ok(stored) = self.log.read_after(position, 1).await else {
             return Ok(());
         };
-        match stored.first().map(|stored| Entry::decode(&stored.entry)) {
-            Some(Err(error)) => Err(Unavailable::Entry {
-                position,
-                source: error.into(),
-            }),
+        match stored.first().map(decode_entry) {
+            Some(Err(error)) => Err(error.into()),
             Some(Ok(_)) | None => Ok(()),
         }
     }
@@ -315,15 +307,14 @@ impl App {
             let page = self.log.read_stream_after(stream, known.version, PAGE);
             let page = page.await?;
             for stored in &page {
-                let unreadable =
-                    |source: Box<dyn std::error::Error + Send + Sync>| Unavailable::Entry {
-                        position: stored.position,
-                        source,
-                    };
-                let entry =
-                    Entry::decode(&stored.entry).map_err(|error| unreadable(error.into()))?;
-                let event = A::Event::try_from(entry.event)
-                    .map_err(|event| unreadable(format!("{} in {stream}", event.name()).into()))?;
+                let entry = decode_entry(stored)?;
+                let event = A::Event::try_from(entry.event).map_err(|event| Unreadable {
+                    position: stored.position,
+                    why: Why::Misplaced {
+                        event: event.name(),
+                        stream: stream.to_owned(),
+                    },
+                })?;
                 known.state = Arc::new(Arc::unwrap_or_clone(known.state).evolve(Fact {
                     id: entry.envelope.id,
                     at: entry.envelope.recorded_at,

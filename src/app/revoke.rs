@@ -56,7 +56,7 @@ impl App {
         let mut unreadable = None;
         while let Some(revoked) = revoked.next().await {
             match revoked {
-                Err(error @ Unavailable::Entry { .. }) => unreadable = Some(error),
+                Err(error @ Unavailable::Entry(_)) => unreadable = Some(error),
                 revoked => revoked?,
             }
         }

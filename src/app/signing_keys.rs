@@ -5,10 +5,10 @@
 
 use chrono::TimeDelta;
 use domain::Timestamp;
-use domain::entry::Entry;
 use domain::event::{Correlation, Event};
 use domain::key::{self, Algorithm};
 
+use super::follower::decode_entry;
 use super::{App, Context, Unavailable};
 use crate::keys::{KeyInfo, SigningKeys};
 use crate::log::AppendError;
@@ -102,10 +102,7 @@ impl App {
         let (stream, event) = (format!("signing-key-{kid}"), Event::from(event));
         let known = self.log.read_stream(&stream).await?;
         for stored in &known {
-            let entry = Entry::decode(&stored.entry).map_err(|error| Unavailable::Entry {
-                position: stored.position,
-                source: error.into(),
-            })?;
+            let entry = decode_entry(stored)?;
             if entry.event.name() == event.name() {
                 return Ok(());
             }

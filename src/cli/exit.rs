@@ -107,7 +107,7 @@ impl From<app::Unavailable> for Failure {
     fn from(error: app::Unavailable) -> Self {
         match error {
             app::Unavailable::Read(error) => error.into(),
-            app::Unavailable::Entry { .. } => Self::Integrity(chain(&error)),
+            app::Unavailable::Entry(error) => error.into(),
             other => Self::Unavailable(chain(&other)),
         }
     }
@@ -128,6 +128,17 @@ pub fn refuse_existing(path: &Path) -> Result<(), Failure> {
         return Err(Failure::Error(reason));
     }
     Ok(())
+}
+
+/// A damaged log, or a program that is too old for it.
+impl From<app::Unreadable> for Failure {
+    fn from(error: app::Unreadable) -> Self {
+        if error.is_damage() {
+            Self::Integrity(chain(&error))
+        } else {
+            Self::Unavailable(chain(&error))
+        }
+    }
 }
 
 impl Failure {

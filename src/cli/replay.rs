@@ -11,7 +11,6 @@ use super::exit::{Failure, refuse_existing, unavailable};
 use super::output::{Output, Report};
 use super::progress::Progress;
 use super::read_only::{ReadFailure, Stores};
-use crate::app::{Unreadable, Why};
 use crate::causes::chain;
 use crate::clock;
 use crate::config::Config;
@@ -100,13 +99,10 @@ pub fn rebuild(
     projections::rebuild(target, stores.entries(), until, |done| bar.at(done)).map_err(|error| {
         let text = chain(&error);
         match error {
-            projections::RebuildError::Source(ReadFailure::Entry(Unreadable {
-                why: Why::Entry(_) | Why::Unpaired | Why::Shape(_),
-                ..
-            })) => Failure::Integrity(text),
+            projections::RebuildError::Source(ReadFailure::Entry(error)) => error.into(),
             projections::RebuildError::Source(ReadFailure::Log(error)) => error.into(),
-            projections::RebuildError::Source(ReadFailure::Entry(_))
-            | projections::RebuildError::Fold(_)
+            projections::RebuildError::Fold(FoldError::Stream { .. }) => Failure::Integrity(text),
+            projections::RebuildError::Fold(FoldError::Gap { .. } | FoldError::Store { .. })
             | projections::RebuildError::ReadModel(_)
             | projections::RebuildError::File(_) => Failure::Unavailable(text),
         }

@@ -6,6 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::Failure;
 use super::output::note;
+use crate::app::LoadError;
 use crate::causes::chain;
 use crate::config::Config;
 use crate::demo;
@@ -100,6 +101,7 @@ impl From<StartError> for Failure {
         let text = chain(&error);
         match error {
             StartError::Log(OpenError::Read(error)) => error.into(),
+            StartError::Store(error) | StartError::Load(LoadError::Log(error)) => error.into(),
             StartError::MasterKey(_) => Self::Secret(text),
             StartError::Vault(error) if error.is_configuration() => Self::Secret(text),
             StartError::Declared(_) => Self::Secret(text),
@@ -109,10 +111,9 @@ impl From<StartError> for Failure {
             | StartError::Log(_)
             | StartError::Vault(_)
             | StartError::ReadModel(_)
-            | StartError::Load(_)
+            | StartError::Load(LoadError::ReadModel(_))
             | StartError::Stopped
-            | StartError::DataFolder(_)
-            | StartError::Store(_) => Self::Unavailable(text),
+            | StartError::DataFolder(_) => Self::Unavailable(text),
             StartError::Listen { .. } | StartError::Tls(_) => Self::Error(text),
         }
     }

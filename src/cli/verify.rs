@@ -92,6 +92,8 @@ fn verify(config: &Config) -> Result<Verified, Failure> {
                 "{error}; every entry itself is valid. The vault is older than the log, or rows of it were taken away"
             ))),
         },
-        Err(error @ (Broken::Unreadable(_) | Broken::Vault(_))) => return Err(unavailable(&error)),
+        Err(error @ (Broken::Unknown { .. } | Broken::Unreadable(_) | Broken::Vault(_))) => {
+            return Err(unavailable(&error));
+        }
     })
 }

@@ -70,8 +70,5 @@ pub fn bodies(
 /// # Errors
 /// This program cannot.
 pub fn opened(vault: &Vault, stored: &StoredEntry) -> Result<Recorded, Unavailable> {
-    decode(vault, stored).map_err(|error| Unavailable::Entry {
-        position: error.position,
-        source: error.into(),
-    })
+    Ok(decode(vault, stored)?)
 }

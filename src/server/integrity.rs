@@ -25,6 +25,16 @@ pub enum Broken {
         /// What is wrong with it.
         reason: String,
     },
+    /// An entry holds an event that this program does not know, which says nothing about those behind it.
+    #[error(
+        "entry {position} cannot be judged: {reason}; a newer program wrote it, or it is damaged"
+    )]
+    Unknown {
+        /// The first such position.
+        position: u64,
+        /// What it holds.
+        reason: String,
+    },
     /// Every entry is what it was, and what is sealed beside some of them has no key any more.
     #[error(
         "what is sealed beside {entries} entries, the first at {first}, has no key in this vault"
@@ -81,9 +91,16 @@ pub fn verify(
                 position: entry.position,
                 reason,
             };
-            let recorded = app::decode(vault, entry).map_err(|error| match error.why {
-                Why::Vault(error) => Broken::Vault(error),
-                Why::Entry(_) | Why::Unpaired | Why::Shape(_) => broken(chain(&error.why)),
+            let recorded = app::decode(vault, entry).map_err(|error| {
+                let is_damage = error.is_damage();
+                match error.why {
+                    Why::Vault(error) => Broken::Vault(error),
+                    why if is_damage => broken(chain(&why)),
+                    why => Broken::Unknown {
+                        position: entry.position,
+                        reason: chain(&why),
+                    },
+                }
             })?;
             match recorded.personal {
                 PersonalPart::Unopened(Unopened::Tampered) => {
@@ -141,7 +158,8 @@ pub fn watch(shared: Shared) {
             });
             match outcome {
                 Ok(position) => shared.app.integrity.note_verified(position),
-                Err(Broken::Entry { position, reason }) => {
+                // Whoever changes a record may call an event by a name that nobody knows.
+                Err(Broken::Entry { position, reason } | Broken::Unknown { position, reason }) => {
                     shared.app.integrity.note_broken();
                     tracing::error!(position, reason, "the log is not as it was written");
                 }

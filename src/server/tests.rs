@@ -69,11 +69,9 @@ async fn a_log_that_this_program_cannot_read_stops_the_start() {
         .expect("it does not wait for ever")
         .err()
         .unwrap();
-    let StartError::Store(Unavailable::Entry {
-        position: found, ..
-    }) = refused
-    else {
+    let StartError::Store(Unavailable::Entry(unreadable)) = refused else {
         panic!("{refused}");
     };
-    assert_eq!(found, position);
+    assert_eq!(unreadable.position, position);
+    assert!(!unreadable.is_damage(), "a newer program may read it");
 }

@@ -3,6 +3,7 @@
 mod apart;
 mod bench;
 mod copies;
+mod damaged;
 #[expect(dead_code, reason = "a part of the provider's faults is used here")]
 #[path = "../support/fake_provider.rs"]
 mod fake_provider;
