@@ -110,7 +110,6 @@ impl From<StartError> for Failure {
             | StartError::VaultMissing { .. }
             | StartError::Log(_)
             | StartError::Vault(_)
-            | StartError::ReadModel(_)
             | StartError::Load(LoadError::ReadModel(_))
             | StartError::Stopped
             | StartError::DataFolder(_) => Self::Unavailable(text),

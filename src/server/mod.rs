@@ -29,7 +29,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use projections::{ReadModel, ReadModelError, Reader};
+use projections::{ReadModel, Reader};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -93,9 +93,6 @@ pub enum StartError {
     /// The vault cannot be opened.
     #[error(transparent)]
     Vault(#[from] VaultError),
-    /// The read models cannot be opened.
-    #[error("the read models cannot be opened")]
-    ReadModel(#[from] ReadModelError),
     /// The state could not be put together.
     #[error("the state cannot be loaded")]
     Load(#[from] LoadError),
@@ -320,10 +317,8 @@ struct Opened {
 fn open(config: &Config) -> Result<Opened, StartError> {
     let Stores { log, vault, claim } = Stores::open(config)?;
     let path = config.store.data_dir.join(READ_MODEL_FILE);
-    let read_model = read_models::open(&path, &log)?;
-    let reader = Reader::open(&path)?;
     let app = App::new(log, vault);
-    app.load(&reader, read_model.position(), clock::now())?;
+    let (read_model, reader) = read_models::load(&path, &app)?;
     Ok(Opened {
         app: Arc::new(app),
         read_model,

@@ -1,4 +1,4 @@
-//! Opening this node's read models: they must be a fold of this log.
+//! Opening this node's read models, and loading from them what has to be in memory: they must be a fold of this log.
 
 use std::path::Path;
 
@@ -6,9 +6,34 @@ use domain::entry::Entry;
 use projections::{EventRow, ReadModel, ReadModelError, Reader};
 use rusqlite::ErrorCode;
 
-use crate::app::LoadError;
-use crate::app::Unavailable;
+use crate::app::{App, LoadError, Unavailable};
+use crate::clock;
 use crate::log::Log;
+
+/// The read models, once what the program needs of them is in memory. Damage shows where it is read, so they are built anew
+/// wherever that is. Blocks.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn load(path: &Path, app: &App) -> Result<(ReadModel, Reader), LoadError> {
+    let read_model = open(path, &app.log)?;
+    match load_into(app, path, read_model) {
+        Err(LoadError::ReadModel(ReadModelError::Sqlite(error))) if is_damage(&error) => {
+            load_into(app, path, make_anew(path)?)
+        }
+        loaded => loaded,
+    }
+}
+
+fn load_into(
+    app: &App,
+    path: &Path,
+    read_model: ReadModel,
+) -> Result<(ReadModel, Reader), LoadError> {
+    let reader = Reader::open(path)?;
+    app.load(&reader, read_model.position(), clock::now())?;
+    Ok((read_model, reader))
+}
 
 /// The read models, or empty ones where the file is of another version, damaged, or tells of what is
 /// not in the log (which was restored, or lost its end with its primary): the log fills them again.
@@ -16,7 +41,7 @@ use crate::log::Log;
 ///
 /// # Errors
 /// The file is something else or cannot be made; the log cannot be read.
-pub(super) fn open(path: &Path, log: &Log) -> Result<ReadModel, LoadError> {
+fn open(path: &Path, log: &Log) -> Result<ReadModel, LoadError> {
     match ReadModel::open(path) {
         Ok(read_model) if is_of(path, read_model.position(), log)? => return Ok(read_model),
         Ok(_) | Err(ReadModelError::OtherVersion) => {}
@@ -25,6 +50,11 @@ pub(super) fn open(path: &Path, log: &Log) -> Result<ReadModel, LoadError> {
             return Err(error.into());
         }
     }
+    make_anew(path)
+}
+
+/// Empty read models, in the place of those that nobody has open any more.
+fn make_anew(path: &Path) -> Result<ReadModel, LoadError> {
     tracing::info!("read models are built anew from the log");
     for suffix in ["", "-wal", "-shm"] {
         let mut file = path.as_os_str().to_owned();

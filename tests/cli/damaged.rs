@@ -1,6 +1,7 @@
 //! What is damaged is told for what it is, and what can be made anew is.
 
 use std::fs;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -73,4 +74,42 @@ async fn an_entry_that_is_damaged_and_one_of_a_newer_program_are_two_things() {
         replace_entry(&log, position, &whole);
     }
     rig.server.start_again().await;
+}
+
+/// Whatever table the damage is in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_read_models_are_built_anew() {
+    let mut rig = Rig::start().await;
+    let client = rig.client().await;
+    let tokens = rig.log_in(&client).await;
+    client.revoke(&tokens.refresh).await.expect(200);
+    rig.server.events("type=grant.*").await;
+    rig.server.stop().await;
+    let file = rig.server.folder().join("data/read.db");
+    for table in ["grants", "clients", "proxies", "providers", "events"] {
+        let db = Connection::open(&file).expect("opened");
+        let page_size: u32 = db
+            .pragma_query_value(None, "page_size", |row| row.get(0))
+            .expect("a size");
+        let sql = "SELECT rootpage FROM sqlite_schema WHERE tbl_name = ?1";
+        let mut roots = db.prepare(sql).expect("prepared");
+        let roots: Vec<u32> = roots
+            .query_map([table], |row| row.get(0))
+            .and_then(Iterator::collect)
+            .expect("roots");
+        assert!(!roots.is_empty(), "{table}");
+        let mut pages = fs::File::options().write(true).open(&file).expect("opened");
+        for root in roots {
+            let at = SeekFrom::Start(u64::from(root - 1) * u64::from(page_size));
+            pages.seek(at).expect("found");
+            pages.write_all(&[0xff; 512]).expect("written");
+        }
+        rig.server.start_again().await;
+        assert!(rig.server.log().contains("built anew"), "{table}");
+        assert!(!rig.admits(&tokens.access).await, "it stays revoked");
+        let grants = rig.server.get("/api/v1/grants?min_position=1").await;
+        let grants = grants.expect(200).json();
+        assert_eq!(grants["data"].as_array().map(Vec::len), Some(1));
+        rig.server.stop().await;
+    }
 }
