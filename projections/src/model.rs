@@ -4,7 +4,7 @@ use std::path::Path;
 
 use domain::Timestamp;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use sha2::{Digest, Sha256};
 
 use crate::Tables;
@@ -43,6 +43,29 @@ pub enum ReadModelError {
     /// SQLite failed.
     #[error("the read model's file cannot be used")]
     Sqlite(#[from] rusqlite::Error),
+}
+
+impl ReadModelError {
+    /// Whether the file itself is to blame, and not a full disk or somebody who holds it.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        let Self::Sqlite(error) = self else {
+            return false;
+        };
+        !matches!(
+            error.sqlite_error_code(),
+            Some(
+                ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+                    | ErrorCode::DiskFull
+                    | ErrorCode::CannotOpen
+                    | ErrorCode::SystemIoFailure
+                    | ErrorCode::ReadOnly
+                    | ErrorCode::PermissionDenied
+                    | ErrorCode::OutOfMemory
+            )
+        )
+    }
 }
 
 /// Entries could not be folded. Nothing of their batch was kept; what was wrong can be mended

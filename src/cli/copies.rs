@@ -196,7 +196,10 @@ fn is_filled(path: &Path) -> bool {
 fn stopped_between_the_files(folder: &Path) -> bool {
     let has = |file| folder.join(file).exists();
     let waits = |file| partial(folder, file).exists();
-    has(vault::FILE_NAME) && !waits(vault::FILE_NAME) && waits(log::FILE_NAME) && !has(log::FILE_NAME)
+    has(vault::FILE_NAME)
+        && !waits(vault::FILE_NAME)
+        && waits(log::FILE_NAME)
+        && !has(log::FILE_NAME)
 }
 
 /// Gives a copy that is whole its name, durably.

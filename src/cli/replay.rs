@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use projections::{ReadModelError, Until};
+use projections::{FoldError, ReadModelError, Until};
 use serde_json::json;
 
 use super::configured::ConfigArgs;

@@ -114,7 +114,7 @@ pub fn migrations(dir: &Path) -> Result<Schema, OpenError> {
 /// # Errors
 /// It cannot be written.
 pub fn recover(dir: &Path) -> Result<(), OpenError> {
-    Ok(sqlite::recover(&dir.join(FILE)).map_err(StoreError::from)?)
+    Ok(sqlite::recover(&dir.join(FILE_NAME)).map_err(StoreError::from)?)
 }
 
 /// Applies what the log in `dir` lacks, contractions only if `contract`; makes it where it is missing. Returns how far its

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use domain::entry::Entry;
 use projections::{EventRow, ReadModel, ReadModelError, Reader};
-use rusqlite::ErrorCode;
 
 use crate::app::{App, LoadError, Unavailable};
 use crate::clock;
@@ -18,7 +17,7 @@ use crate::log::Log;
 pub(super) fn load(path: &Path, app: &App) -> Result<(ReadModel, Reader), LoadError> {
     let read_model = open(path, &app.log)?;
     match load_into(app, path, read_model) {
-        Err(LoadError::ReadModel(ReadModelError::Sqlite(error))) if is_damage(&error) => {
+        Err(LoadError::ReadModel(error)) if error.is_damage() => {
             load_into(app, path, make_anew(path)?)
         }
         loaded => loaded,
@@ -45,10 +44,8 @@ fn open(path: &Path, log: &Log) -> Result<ReadModel, LoadError> {
     match ReadModel::open(path) {
         Ok(read_model) if is_of(path, read_model.position(), log)? => return Ok(read_model),
         Ok(_) | Err(ReadModelError::OtherVersion) => {}
-        Err(ReadModelError::Sqlite(error)) if is_damage(&error) => {}
-        Err(error @ (ReadModelError::Foreign | ReadModelError::Sqlite(_))) => {
-            return Err(error.into());
-        }
+        Err(error) if error.is_damage() => {}
+        Err(error) => return Err(error.into()),
     }
     make_anew(path)
 }
@@ -62,23 +59,6 @@ fn make_anew(path: &Path) -> Result<ReadModel, LoadError> {
         let _ = std::fs::remove_file(file);
     }
     Ok(ReadModel::open(path)?)
-}
-
-/// Whether the file itself is to blame, and not a full disk or somebody who holds it.
-fn is_damage(error: &rusqlite::Error) -> bool {
-    !matches!(
-        error.sqlite_error_code(),
-        Some(
-            ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseLocked
-                | ErrorCode::DiskFull
-                | ErrorCode::CannotOpen
-                | ErrorCode::SystemIoFailure
-                | ErrorCode::ReadOnly
-                | ErrorCode::PermissionDenied
-                | ErrorCode::OutOfMemory
-        )
-    )
 }
 
 /// Whether what was folded last stands where it stood.
