@@ -9,7 +9,7 @@
 //!
 //! An upstream that asks for authentication is not believed by clients as if we had asked: they would
 //! log people in again for nothing. That is an error of the set-up, too, but for a person's own token
-//! that ended or was taken back (see `provider_tokens`).
+//! that ended or was taken back (see `http::provider_tokens`).
 
 use std::time::Duration;
 

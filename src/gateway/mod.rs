@@ -23,7 +23,6 @@ mod guessed;
 mod headers;
 mod known_tokens;
 mod origin;
-mod provider_tokens;
 mod resource_metadata;
 mod target;
 mod upstream_auth;
@@ -42,7 +41,6 @@ use crate::http::{Shared, cors, request};
 use first_use::FirstUses;
 use forward::Forwarder;
 use known_tokens::KnownTokens;
-use provider_tokens::ProviderTokens;
 use upstream_auth::StaticHeaders;
 
 /// OAuth requests that a client sends here by guess are no larger than where they belong.
@@ -100,7 +98,6 @@ struct Parts {
     forwarder: Forwarder,
     known_tokens: KnownTokens,
     first_uses: FirstUses,
-    provider_tokens: ProviderTokens,
     static_headers: StaticHeaders,
 }
 
@@ -110,7 +107,6 @@ impl Gateway {
             forwarder: Forwarder::new(&shared),
             known_tokens: KnownTokens::default(),
             first_uses: FirstUses::default(),
-            provider_tokens: ProviderTokens::default(),
             static_headers: StaticHeaders::default(),
             shared,
         }))

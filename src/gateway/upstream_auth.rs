@@ -13,11 +13,11 @@ use super::challenge::Denied;
 use super::endpoint::Stop;
 use super::forward::Failure;
 use super::headers::remove_hop_by_hop;
-use super::provider_tokens::NoToken;
 use super::target::Target;
 use crate::administration::PrivateTerms;
 use crate::app::{Context, ProxyTerms};
 use crate::http::Shared;
+use crate::http::provider_tokens::{self, NoToken};
 use domain::proxy::UpstreamAuth;
 
 /// What the upstream is given.
@@ -68,11 +68,7 @@ pub(super) async fn credentials(
         }
         (UpstreamAuth::ProviderToken, Admitted::Client { grant, .. }) => {
             let by = || context.by(admitted.actor());
-            match gateway
-                .provider_tokens
-                .authorization(shared, *grant, context.now, by)
-                .await
-            {
+            match provider_tokens::authorization(shared, *grant, context.now, by).await {
                 Ok(Some(value)) => Ok(Credentials::Authorization(value)),
                 Ok(None) => Ok(Credentials::Ended),
                 Err(why) => Err(stop(why, "upstream_token_gone", admitted)),
@@ -89,20 +85,20 @@ pub(super) async fn refused(
     status: StatusCode,
     context: &Context,
 ) -> Stop {
-    let (shared, tokens) = (&gateway.shared, &gateway.provider_tokens);
+    let shared = &gateway.shared;
     let by = context.by(admitted.actor());
     // Another status is about more than the token (RFC 6750 §3.1).
     match (given, admitted) {
         (Credentials::Ended, Admitted::Client { grant, .. })
             if status == StatusCode::UNAUTHORIZED =>
         {
-            let why = tokens.ended(shared, *grant, by).await;
+            let why = provider_tokens::ended(shared, *grant, by).await;
             stop(why, "upstream_token_ended", admitted)
         }
         (Credentials::Authorization(token), Admitted::Client { grant, .. })
             if status == StatusCode::UNAUTHORIZED =>
         {
-            match tokens.refused(shared, *grant, &token, by).await {
+            match provider_tokens::refused(shared, *grant, &token, by).await {
                 // The body is gone, so the client has to send it again.
                 Ok(true) => Stop::Unavailable,
                 Ok(false) => Failure::Unauthorized(status).into(),

@@ -311,16 +311,20 @@ async fn authorize(
         issuer: &login.issuer,
         sub: &login.sub,
     };
+    let (grant_id, tokens) = (transaction.grant_id, login.tokens);
     let subject = shared
         .app
         .vault
-        .record_login(identity, transaction.grant_id, &login.tokens, context.now)
+        .record_login(identity, grant_id, &tokens, context.now)
         .await
         .map_err(|error| match error {
             // Two people answered at once, in one browser; whose tokens are there is the one who logs in.
             VaultError::AnotherSubject => ExecuteError::Refused(Rule::AlreadyAnswered),
             error => Unavailable::from(error).into(),
         })?;
+    shared
+        .provider_tokens
+        .obtained(grant_id, &tokens, context.now);
     let by = context.by(Actor::Subject(subject));
     let command = Command::Authorize(Box::new(Authorize {
         request: transaction.requested(),
@@ -331,9 +335,7 @@ async fn authorize(
         code_challenge: transaction.request.code_challenge.clone(),
         grant_lifetime: terms.proxy.settings.grant_lifetime(),
     }));
-    let grant = shared
-        .app
-        .create::<Grant>(transaction.grant_id, command, &by);
+    let grant = shared.app.create::<Grant>(grant_id, command, &by);
     let seen = first_seen(shared, subject, transaction.provider_id, &by);
     let first_authorization = async {
         let registration = client.registration();

@@ -15,6 +15,7 @@ use domain::client::metadata::InvalidMetadata;
 use domain::{client, grant};
 use serde::Serialize;
 
+use super::provider_tokens::NoToken;
 use super::request::BodyFailure;
 use crate::app::{ExecuteError, Unavailable};
 use crate::causes::chain;
@@ -208,6 +209,32 @@ impl From<Unavailable> for OAuthError {
                 "store_unavailable",
                 "try again later",
             )
+        }
+    }
+}
+
+impl From<NoToken> for OAuthError {
+    fn from(why: NoToken) -> Self {
+        let (code, cause, description) = match why {
+            NoToken::Gone => (
+                Code::InvalidGrant,
+                "upstream_token_gone",
+                "the grant is invalid, expired, revoked or was issued to another client",
+            ),
+            NoToken::Unavailable => (
+                Code::TemporarilyUnavailable,
+                "upstream_unavailable",
+                "the identity provider cannot be asked now, try again later",
+            ),
+            NoToken::StoreAway => (
+                Code::TemporarilyUnavailable,
+                "store_unavailable",
+                "try again later",
+            ),
+        };
+        Self {
+            is_recorded: !matches!(why, NoToken::Unavailable),
+            ..Self::new(code, cause, description)
         }
     }
 }

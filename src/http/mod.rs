@@ -15,6 +15,7 @@ pub(crate) mod form;
 mod introspect;
 pub(crate) mod metadata;
 mod pages;
+pub(crate) mod provider_tokens;
 mod rates;
 pub(crate) mod register;
 pub mod request;
@@ -33,6 +34,7 @@ use tower_http::cors::{Any, CorsLayer};
 
 pub use callback::Callbacks;
 pub use cookies::AUTHORIZATION_MAX;
+pub use provider_tokens::ProviderTokens;
 pub use rates::{Limits, Rates};
 pub use shared::{Parts, Shared};
 pub use urls::Urls;

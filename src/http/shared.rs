@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::callback::Callbacks;
 use super::error::{Code, OAuthError};
+use super::provider_tokens::ProviderTokens;
 use super::rates::Rates;
 use super::urls::{Urls, resource};
 use crate::app::{App, Context, ProxyTerms, RefusedRequest, Unavailable};
@@ -46,6 +47,8 @@ pub struct Parts {
     pub unused_client: Option<TimeDelta>,
     /// Read models for queries.
     pub reader: projections::Reader,
+    /// People's tokens from their providers.
+    pub provider_tokens: ProviderTokens,
     /// What browsers that come back from a provider again are answered with.
     pub callbacks: Callbacks,
     /// Ends streams and tasks when the service stops.

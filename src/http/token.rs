@@ -15,12 +15,13 @@ use domain::grant::{self, Command, Event, Grant, RefreshSalt, Rule};
 use domain::id::{EventId, GrantId};
 use domain::resource::{RequestedResource, Resource};
 use domain::scope::Scope;
-use domain::{Timestamp, grant::LoginSucceeded};
+use domain::{Aggregate, Timestamp, grant::LoginSucceeded};
 
 use super::Shared;
 use super::client_authentication::{AuthenticatedClient, authenticate, authenticate_again};
 use super::error::{Code, OAuthError, no_store};
 use super::form::{Form, Posted};
+use super::provider_tokens;
 use super::request::Caller;
 use super::revoke::verified;
 use crate::app::{Context, ExecuteError, ProxyTerms};
@@ -142,7 +143,24 @@ async fn refresh(
         resource: resource(shared, terms, form)?,
         policy: terms.proxy.settings.token_policy(),
     });
+    if !shared.provider_tokens.vouches(token.grant_id, context.now) {
+        Box::pin(ask_provider(shared, token.grant_id, &command, context)).await?;
+    }
     issue(shared, token.grant_id, command, context).await
+}
+
+/// Has the provider vouch for the person first. What is refused anyway, theft above all, does not wait for it.
+async fn ask_provider(
+    shared: &Shared,
+    grant_id: GrantId,
+    command: &Command,
+    context: &Context,
+) -> Result<(), OAuthError> {
+    let grant = shared.app.current::<Grant>(grant_id).await?;
+    if grant.decide(command.clone(), context.now).is_ok() {
+        provider_tokens::vouched(shared, grant_id, context).await?;
+    }
+    Ok(())
 }
 
 async fn issue(

@@ -38,7 +38,7 @@ use crate::administration::{self, DeclareError, Declined};
 use crate::app::{self, App, Context, LoadError, Unavailable};
 use crate::config::Config;
 use crate::federation::Federation;
-use crate::http::{self, Callbacks, Limits, Parts, Rates, Shared, Urls};
+use crate::http::{self, Callbacks, Limits, Parts, ProviderTokens, Rates, Shared, Urls};
 use crate::log;
 use crate::secret::Secret;
 use crate::vault::{MasterKeyError, VaultError};
@@ -362,6 +362,7 @@ fn parts(config: &Config, app: Arc<App>, reader: Reader) -> Result<Parts, StartE
             hours => Some(TimeDelta::hours(hours.into())),
         },
         reader,
+        provider_tokens: ProviderTokens::default(),
         callbacks: Callbacks::default(),
         stopping: CancellationToken::new(),
         tasks: TaskTracker::new(),

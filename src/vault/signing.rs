@@ -3,14 +3,13 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use chrono::DateTime;
 use domain::Timestamp;
 use zeroize::Zeroizing;
 
 use super::aead::fields;
 use super::data_keys::{DataKey, Opened};
 use super::scope::Scope;
-use super::sql::{Row, Sql, Value};
+use super::sql::{Row, Sql, Value, instant};
 use super::versions::{Kept, advance};
 use super::{Tampered, Vault, VaultError};
 use crate::clock;
@@ -224,10 +223,6 @@ fn read_one(mut row: Row, system: &DataKey) -> Result<StoredKey, VaultError> {
         Opened::Erased => return Err(Tampered.into()),
     }
     Ok(key)
-}
-
-fn instant(micros: i64) -> Result<Timestamp, Tampered> {
-    DateTime::from_timestamp_micros(micros).ok_or(Tampered)
 }
 
 /// The whole row: neither a public key, an algorithm nor a time can be changed in the file, also

@@ -5,7 +5,10 @@
 //! decided by the rows themselves: an insert that yields to an earlier one, an update that names
 //! what it replaces. A statement never relies on what another one has read before it.
 
-use super::VaultError;
+use chrono::DateTime;
+use domain::Timestamp;
+
+use super::{Tampered, VaultError};
 
 /// A transaction of the store, or its reading side.
 pub(super) trait Sql {
@@ -138,4 +141,9 @@ impl TryFrom<Field> for uuid::Uuid {
         let bytes: Vec<u8> = field.try_into()?;
         Self::from_slice(&bytes).map_err(|_| OtherType)
     }
+}
+
+/// An instant, as columns hold it.
+pub(super) fn instant(micros: i64) -> Result<Timestamp, Tampered> {
+    DateTime::from_timestamp_micros(micros).ok_or(Tampered)
 }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::aead::fields;
 use super::data_keys::{DataKey, Opened};
 use super::scope::Scope;
-use super::sql::{Sql, Value};
+use super::sql::{Sql, Value, instant};
 use super::{Tampered, Vault, VaultError};
 use crate::secret::Secret;
 
@@ -67,6 +67,8 @@ pub struct StoredTokens {
     pub subject: SubjectId,
     /// The tokens.
     pub tokens: UpstreamTokens,
+    /// When the vault got them, which is when the provider gave them.
+    pub stored_at: Timestamp,
     /// Which tokens these are among all that the grant has had.
     pub revision: Revision,
 }
@@ -185,7 +187,8 @@ impl Vault {
         self.blocking(move |vault| {
             let row = vault.0.store.read(|sql| {
                 sql.row(
-                    "SELECT subject, sealed FROM grantlog_vault.upstream_token WHERE grant_id = $1",
+                    "SELECT subject, sealed, updated_at FROM grantlog_vault.upstream_token
+                     WHERE grant_id = $1",
                     &[grant.0.as_bytes().into()],
                 )
             })?;
@@ -193,12 +196,14 @@ impl Vault {
                 return Ok(None);
             };
             let (subject, sealed) = (SubjectId(row.take(0)?), row.take::<Vec<u8>>(1)?);
+            let stored_at = instant(row.take(2)?)?;
             let scope = Scope::Subject(subject);
             let key = vault.load_blocking(scope)?;
             match key.open(scope, &aad(subject, grant), &sealed)? {
                 Opened::Plain(plain) => Ok(Some(StoredTokens {
                     subject,
                     tokens: UpstreamTokens::from_bytes(&plain)?,
+                    stored_at,
                     revision: Revision(sealed),
                 })),
                 Opened::Erased => Ok(None),

@@ -21,7 +21,7 @@ use grantlog::administration::PrivateTerms;
 use grantlog::app::{App, Context};
 use grantlog::config::{Config, Sources};
 use grantlog::federation::Federation;
-use grantlog::http::{Callbacks, Limits, Parts, Rates, Shared, Urls};
+use grantlog::http::{Callbacks, Limits, Parts, ProviderTokens, Rates, Shared, Urls};
 use grantlog::log::{Log, Options};
 use grantlog::secret::Secret;
 use grantlog::tokens::access::{self, Claims};
@@ -400,6 +400,7 @@ fn parts(folder: &Path, gateway_url: &str) -> Parts {
         mcp_body_bytes: BODY_BYTES_MAX as u64,
         unused_client: None,
         reader: projections::Reader::open(&read_model).expect("the read model opens"),
+        provider_tokens: ProviderTokens::default(),
         callbacks: Callbacks::default(),
         stopping: CancellationToken::new(),
         tasks: Default::default(),

@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use support::{Browser, Pkce, Tokens, moved};
 
+use crate::fake_provider::{Behaviour, Endpoint, Fault, Request};
 use crate::rig::{NODES, Rig, Word};
 
 /// How often each node is asked at once.
@@ -108,6 +109,39 @@ async fn a_refresh_token_has_one_successor_on_all_nodes() {
     let retries = ROUNDS * (EACH * NODES - 1);
     assert_eq!(count("grant.refresh_token_retried").await, retries);
     assert_eq!(count("grant.revoked").await, 0);
+}
+
+#[tokio::test]
+async fn a_provider_is_asked_once_by_all_nodes() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    let asked = || {
+        let requests = rig.provider.requests_to(Endpoint::Token);
+        let is_refresh = |r: &&Request| r.parameter("grant_type") == "refresh_token";
+        requests.iter().filter(is_refresh).count()
+    };
+    for (so_far, word, status) in [
+        (1, Behaviour::WellBehaved, 200),
+        (2, Behaviour::TokenError("invalid_grant"), 400),
+    ] {
+        let ends_at_once = Fault::Member("expires_in", json!(0));
+        let ends_at_once = Behaviour::At(Endpoint::Token, ends_at_once);
+        rig.provider.behave(ends_at_once);
+        let tokens = rig.log_in(&client).await;
+        rig.provider.behave(word);
+        let nodes = rig.nodes.in_turn(EACH * NODES).map(|node| client.at(node));
+        let refreshing = nodes.map(|client| {
+            let token = tokens.refresh.clone();
+            async move { client.refresh(&token).await }
+        });
+        for answer in join_all(refreshing).await {
+            answer.expect(status);
+        }
+        assert_eq!(asked(), so_far);
+    }
+    let count = async |of: &str| rig.nodes[1].events(&format!("type={of}")).await.len();
+    assert_eq!(count("grant.refresh_token_rotated").await, 1);
+    assert_eq!(count("grant.revoked").await, 1);
 }
 
 #[tokio::test]

@@ -33,3 +33,4 @@ mod token;
 mod traffic;
 mod transactions;
 mod unwritable;
+mod vouched;

@@ -23,8 +23,12 @@ impl Rig {
 
     /// A rig whose server is set up differently, too.
     pub async fn on(setup: Setup, config: Value) -> Self {
+        Self::at(FakeProvider::start().await, setup, config).await
+    }
+
+    /// A rig where people log in at this provider.
+    pub async fn at(provider: FakeProvider, setup: Setup, config: Value) -> Self {
         let server = setup.start().await;
-        let provider = FakeProvider::start().await;
         let id = server
             .add_provider(&provider.document("openid email"))
             .await;

@@ -10,7 +10,7 @@ use domain::entry::Actor;
 use domain::grant::{Command, Grant, LoginSucceeded, RevocationReason};
 use domain::id::{GrantId, SubjectId};
 
-use super::{HELD, Held, NoToken, TRY_AGAIN, Unstored, bearer};
+use super::{HELD, Held, NoToken, TRY_AGAIN, bearer, vouched_until};
 use crate::app::{Context, ExecuteError, Unavailable};
 use crate::causes::chain;
 use crate::clock;
@@ -38,8 +38,8 @@ pub(super) struct Claimed {
     authorization: Arc<LoginSucceeded>,
     stored: StoredTokens,
     until: Timestamp,
-    /// The upstream refuses them, whether or not they have ended.
-    are_refused: bool,
+    /// Whether or not they have ended, they are good for nothing until they are renewed.
+    must_be_renewed: bool,
 }
 
 /// One grant, and the request on whose behalf.
@@ -48,16 +48,37 @@ pub(super) struct Flight {
     pub(super) shared: Shared,
     pub(super) grant: GrantId,
     pub(super) context: Context,
-    pub(super) unstored: Arc<Unstored>,
 }
 
 impl Flight {
+    pub(super) fn new(shared: &Shared, grant: GrantId, context: Context) -> Self {
+        Self {
+            shared: shared.clone(),
+            grant,
+            context,
+        }
+    }
+
+    /// What is handed out from now on.
+    pub(super) fn hold(&self, held: Held) -> Arc<Held> {
+        let held = Arc::new(held);
+        let tokens = &self.shared.provider_tokens;
+        tokens.held.insert(self.grant, held.clone());
+        held
+    }
+
+    /// Tokens that wait for the store are those that count.
+    fn ensure_stored(&self) -> Result<(), NoToken> {
+        match self.shared.provider_tokens.unstored().contains(&self.grant) {
+            true => Err(NoToken::StoreAway),
+            false => Ok(()),
+        }
+    }
+
     /// What is handed out from now on, and what is to be renewed behind.
     pub(super) async fn tokens(&self) -> Result<(Held, Option<Claimed>), NoToken> {
         let now = self.context.now;
-        if self.unstored.grants().contains(&self.grant) {
-            return Err(NoToken::StoreAway);
-        }
+        self.ensure_stored()?;
         let Some(stored) = self.stored().await? else {
             return Err(self.gone().await);
         };
@@ -102,12 +123,30 @@ impl Flight {
         Ok(Some(stored).filter(|stored| own == Some(stored.subject)))
     }
 
+    /// Until when the provider vouches for the person: asked now, if that has ended.
+    pub(super) async fn vouched(&self) -> Result<Held<()>, NoToken> {
+        let now = self.context.now;
+        self.ensure_stored()?;
+        let mut stored = self.stored().await?;
+        let until = |stored: &StoredTokens| vouched_until(&stored.tokens, stored.stored_at);
+        if let Some(ended) = stored.as_ref().filter(|stored| until(stored) <= now) {
+            match self.claim(ended, true).await? {
+                Some(claimed) => self.renewed(claimed).await?,
+                None => self.renewed_elsewhere(&ended.revision).await?,
+            };
+            // The provider may no longer know the token that its successor replaces.
+            self.shared.provider_tokens.held.remove(&self.grant);
+            stored = self.stored().await?;
+        }
+        // Nobody can be asked about a grant without tokens.
+        let until = stored.as_ref().map_or(Timestamp::MAX_UTC, until);
+        Ok(Held::vouched(until.max(clock::now() + TRY_AGAIN)))
+    }
+
     /// What is handed out after the upstream refused a token, for the first time or on and on.
     pub(super) async fn judged(&self, token: &HeaderValue, goes_on: bool) -> Result<Held, NoToken> {
         let now = self.context.now;
-        if self.unstored.grants().contains(&self.grant) {
-            return Err(NoToken::StoreAway);
-        }
+        self.ensure_stored()?;
         let Some(stored) = self.stored().await? else {
             return Err(self.gone().await);
         };
@@ -132,7 +171,7 @@ impl Flight {
     async fn claim(
         &self,
         stored: &StoredTokens,
-        are_refused: bool,
+        must_be_renewed: bool,
     ) -> Result<Option<Claimed>, NoToken> {
         let authorization = self.authorization().await?;
         let (now, until) = (self.context.now, self.context.now + CLAIM);
@@ -143,7 +182,7 @@ impl Flight {
             authorization,
             stored: stored.clone(),
             until,
-            are_refused,
+            must_be_renewed,
         }))
     }
 
@@ -154,7 +193,7 @@ impl Flight {
         let authorization = &claimed.authorization;
         match self.ask(authorization, tokens.refresh_token.as_ref()).await {
             Ok(renewed) => {
-                self.unstored.grants().insert(self.grant);
+                self.shared.provider_tokens.unstored().insert(self.grant);
                 let keeping = self.clone().keep(authorization.subject, revision, renewed);
                 let kept = self.shared.tasks.spawn(keeping);
                 let kept = tokio::time::timeout(STORE_WAIT, kept).await;
@@ -168,7 +207,7 @@ impl Flight {
                 let has_ended = end.is_some_and(|end| end <= now);
                 let again = match failure {
                     RefreshFailure::Rejected => return self.rejected(&revision).await,
-                    RefreshFailure::Refused if has_ended || claimed.are_refused => {
+                    RefreshFailure::Refused if has_ended || claimed.must_be_renewed => {
                         return self.rejected(&revision).await;
                     }
                     RefreshFailure::Refused => now + HELD,
@@ -179,7 +218,7 @@ impl Flight {
                     tracing::warn!(error = chain(&error), "a renewal could not be given back");
                 }
                 let nobody_knows =
-                    claimed.are_refused && matches!(failure, RefreshFailure::Unavailable);
+                    claimed.must_be_renewed && matches!(failure, RefreshFailure::Unavailable);
                 match has_ended || nobody_knows {
                     true => Err(NoToken::Unavailable),
                     false => Ok(Held::good(tokens, end.map_or(again, |end| end.min(again)))),
@@ -253,7 +292,8 @@ impl Flight {
         renewed: UpstreamTokens,
     ) -> Result<Held, NoToken> {
         let stored = self.store(subject, read, &renewed).await;
-        self.unstored.grants().remove(&self.grant);
+        let tokens = &self.shared.provider_tokens;
+        tokens.unstored().remove(&self.grant);
         let now = clock::now();
         if !stored? {
             match self.stored().await? {
@@ -265,6 +305,7 @@ impl Flight {
                 Some(_) => {}
             }
         }
+        tokens.obtained(self.grant, &renewed, now);
         let expires_at = renewed.expires_at;
         let command = Command::RecordUpstreamRefresh { expires_at };
         let app = &self.shared.app;
