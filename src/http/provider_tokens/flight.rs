@@ -162,7 +162,8 @@ impl Flight {
     }
 
     async fn authorization(&self) -> Result<Arc<LoginSucceeded>, NoToken> {
-        let grant = self.shared.app.state::<Grant>(self.grant).await;
+        // A node that drew the grant's id and did not log the person in may take it for absent.
+        let grant = self.shared.app.current::<Grant>(self.grant).await;
         let grant = grant.map_err(|error| unavailable(&error))?;
         grant.authorization().cloned().ok_or(NoToken::Gone)
     }
