@@ -25,7 +25,7 @@ const NO_BYTES: Value<'static> = Value::Bytes(&[]);
 const NO_TEXT: Value<'static> = Value::Text(Some(""));
 
 /// In an order that references allow.
-const TABLES: [Table; 6] = [
+const TABLES: [Table; 7] = [
     Table {
         name: "data_key",
         page: "SELECT scope, wrapped, wrapped_by, created_at, destroyed_at, destroyed_in
@@ -79,12 +79,20 @@ const TABLES: [Table; 6] = [
         insert: "INSERT INTO grantlog_vault.cache_version (name, version) VALUES ($1, $2)",
         empty: "DELETE FROM grantlog_vault.cache_version",
     },
+    Table {
+        name: "seals",
+        page: "SELECT first, tags FROM grantlog_vault.seals
+               WHERE first > $1 ORDER BY first LIMIT 1000",
+        start: &[Value::Int(Some(-1))],
+        insert: "INSERT INTO grantlog_vault.seals (first, tags) VALUES ($1, $2)",
+        empty: "DELETE FROM grantlog_vault.seals",
+    },
 ];
 
 const COUNT: &str = "SELECT (SELECT count(*) FROM grantlog_vault.data_key)
     + (SELECT count(*) FROM grantlog_vault.subject) + (SELECT count(*) FROM grantlog_vault.upstream_token)
     + (SELECT count(*) FROM grantlog_vault.secret) + (SELECT count(*) FROM grantlog_vault.signing_key)
-    + (SELECT count(*) FROM grantlog_vault.cache_version)";
+    + (SELECT count(*) FROM grantlog_vault.cache_version) + (SELECT count(*) FROM grantlog_vault.seals)";
 
 impl Vault {
     /// Whether a PostgreSQL database holds nothing of a vault. Blocks.

@@ -2,7 +2,7 @@
 //!
 //! A store of its own, apart from the log and with its own backups, on SQLite for one node or on
 //! PostgreSQL for any number of them: data keys, the index from
-//! upstream identity to subject, upstream tokens, secrets, signing keys. Values are AES-256-GCM
+//! upstream identity to subject, upstream tokens, secrets, signing keys, seals of the log. Values are AES-256-GCM
 //! under data keys; data keys are wrapped by the master key, which is never in the store; a row's
 //! identity is the associated data, so rows cannot trade places.
 //!
@@ -22,6 +22,7 @@ mod postgres;
 mod purpose;
 mod rewrap;
 mod scope;
+mod seals;
 mod secret;
 mod signing;
 mod sql;
@@ -47,6 +48,7 @@ pub use error::VaultError;
 pub use master::{MASTER_KEY_FILE, MasterKeyError, MasterKeys};
 pub use purpose::PurposeKeys;
 pub use scope::Scope;
+pub use seals::Seals;
 pub use signing::Rotation;
 pub use subject::Identity;
 pub use upstream::{Revision, StoredTokens, UpstreamTokens};

@@ -21,9 +21,14 @@ use crate::causes::chain;
 use crate::migrations::{Migration, Schema, postgres as migrations};
 use crate::postgres::{BEGIN_READ, BEGIN_WRITE, Error, Lease, Postgres, within};
 
-const MIGRATIONS: [Migration; 1] = [Migration::expand(include_str!(
-    "../../migrations/vault/postgres/0001_vault.sql"
-))];
+const MIGRATIONS: [Migration; 2] = [
+    Migration::expand(include_str!(
+        "../../migrations/vault/postgres/0001_vault.sql"
+    )),
+    Migration::expand(include_str!(
+        "../../migrations/vault/postgres/0002_seals.sql"
+    )),
+];
 
 const SCHEMA: &str = "grantlog_vault";
 

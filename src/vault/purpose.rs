@@ -17,6 +17,8 @@ pub struct PurposeKeys {
     pub refresh: hmac::Key,
     /// Hides upstream identities in the subject index.
     pub(super) index: hmac::Key,
+    /// Seals the log's entries.
+    pub(super) seal: hmac::Key,
 }
 
 impl PurposeKeys {
@@ -35,24 +37,28 @@ impl PurposeKeys {
             state: AeadKey::misuse_resistant(&derive("state")),
             refresh: mac("refresh"),
             index: mac("index"),
+            seal: mac("seal"),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
     fn are_stable_and_distinct() {
         let (once, again) = (PurposeKeys::derive(&[1; 32]), PurposeKeys::derive(&[1; 32]));
         let tags = |keys: &PurposeKeys| {
-            [&keys.refresh, &keys.index].map(|key| hmac::sign(key, b"x").as_ref().to_vec())
+            [&keys.refresh, &keys.index, &keys.seal]
+                .map(|key| hmac::sign(key, b"x").as_ref().to_vec())
         };
         assert_eq!(tags(&once), tags(&again));
         assert_ne!(tags(&once), tags(&PurposeKeys::derive(&[2; 32])));
-        let [refresh, index] = tags(&once);
-        assert_ne!(refresh, index);
+        let distinct = HashSet::from(tags(&once));
+        assert_eq!(distinct.len(), 3);
         let sealed = once.state.seal(b"", b"", &[b"x"]);
         assert!(again.state.open(0, b"", &sealed).is_ok());
     }

@@ -18,11 +18,12 @@ use super::{VaultError, create_private};
 use crate::causes::chain;
 use crate::migrations::{Migration, Schema, sqlite};
 
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration::expand(include_str!("../../migrations/vault/sqlite/0001_vault.sql")),
     Migration::expand(include_str!(
         "../../migrations/vault/sqlite/0002_versions.sql"
     )),
+    Migration::expand(include_str!("../../migrations/vault/sqlite/0003_seals.sql")),
 ];
 
 /// How many writes share a commit at most.
@@ -97,6 +98,18 @@ impl Sqlite {
             // The error that is told is the first.
             let _ = std::fs::remove_file(path);
         })
+    }
+
+    /// Changes a file that nobody has open, in one transaction.
+    pub fn change<T>(
+        path: &Path,
+        work: impl FnOnce(&dyn Sql) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let transaction = connection.transaction()?;
+        let answer = work(&*transaction)?;
+        transaction.commit()?;
+        Ok(answer)
     }
 
     /// Opens the file for reading alone; its tables must be up to date.

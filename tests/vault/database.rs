@@ -32,7 +32,7 @@ fn tables_are_made_only_if_that_is_wanted() {
             refused,
             Err(VaultError::Schema(Unfit::Behind {
                 applied: 0,
-                known: 1,
+                known: 2,
                 blocked: false
             }))
         ),
@@ -50,14 +50,14 @@ fn tables_are_made_only_if_that_is_wanted() {
 fn tables_that_a_newer_program_contracted_are_refused() {
     let fixture = Fixture::postgres();
     drop(fixture.open());
-    fixture.run("INSERT INTO grantlog_vault.migrations (number) VALUES (2)");
+    fixture.run("INSERT INTO grantlog_vault.migrations (number) VALUES (3)");
     drop(fixture.open());
     fixture.open_read_only().expect("only expanded");
-    fixture.run("UPDATE grantlog_vault.migrations SET contracts = true WHERE number = 2");
+    fixture.run("UPDATE grantlog_vault.migrations SET contracts = true WHERE number = 3");
     let ahead = Unfit::Ahead {
-        applied: 2,
-        minimum: 2,
-        known: 1,
+        applied: 3,
+        minimum: 3,
+        known: 2,
     };
     for refused in [
         fixture.open_with(&fixture.master_key),

@@ -159,7 +159,7 @@ async fn a_file_that_a_newer_program_contracted_is_refused() {
     let ahead = Unfit::Ahead {
         applied: 99,
         minimum: 98,
-        known: 2,
+        known: 3,
     };
     for refused in [
         fixture.open_with(&fixture.master_key),

@@ -25,6 +25,7 @@ mod erasure;
 mod file;
 mod master_keys;
 mod nodes;
+mod seals;
 mod signing;
 mod subjects;
 

@@ -29,7 +29,7 @@ const NOW: Rotation = Rotation {
 };
 
 /// Runs one piece of work on each handle, all at once.
-async fn at_once<T, F>(vaults: &[Vault], work: impl Fn(Vault, usize) -> F) -> Vec<T>
+pub async fn at_once<T, F>(vaults: &[Vault], work: impl Fn(Vault, usize) -> F) -> Vec<T>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,

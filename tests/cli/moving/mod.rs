@@ -152,7 +152,7 @@ async fn a_moved_store_goes_on_where_it_stopped() {
         ),
         (
             &["migrate", "status"],
-            "log\t2\t2\tup to date\nvault\t1\t1\tup to date\n".to_owned(),
+            "log\t2\t2\tup to date\nvault\t2\t2\tup to date\n".to_owned(),
         ),
     ] {
         let ended = Run::new(arguments)
