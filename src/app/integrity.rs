@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub struct Integrity {
     broken: AtomicBool,
     verified: AtomicU64,
+    sealed: AtomicU64,
 }
 
 impl Integrity {
@@ -20,6 +21,17 @@ impl Integrity {
     #[must_use]
     pub fn verified(&self) -> u64 {
         self.verified.load(Ordering::Acquire)
+    }
+
+    /// The position up to which the log's entries are sealed.
+    #[must_use]
+    pub fn sealed(&self) -> u64 {
+        self.sealed.load(Ordering::Acquire)
+    }
+
+    /// Takes note that everything before a position is sealed.
+    pub fn note_sealed(&self, position: u64) {
+        self.sealed.store(position, Ordering::Release);
     }
 
     /// Takes note that everything before a position is as it was written.

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::log::{self, BackupError, Log};
 use crate::migrations::Schema;
 use crate::server::{self, StartError};
-use crate::vault;
+use crate::vault::{self, Vault};
 
 /// The log last: with it a restored store is there.
 const FILES: [&str; 2] = [vault::FILE_NAME, log::FILE_NAME];
@@ -58,8 +58,8 @@ pub fn restore(args: RestoreArgs, output: &mut Output) -> Result<(), Failure> {
     Ok(output.report(&put_back(&config, &args.from)?)?)
 }
 
-/// Copies log and vault to a new folder. The vault is copied last, so every entry's key is there; and a copy is whole when it
-/// has its name.
+/// Copies log and vault to a new folder. The vault is copied last, so every entry's key is there, and without the seals of what
+/// came meanwhile: they would say that it is missing. A copy is whole when it has its name.
 async fn copy(config: &Config, target: &Path) -> Result<Report, Failure> {
     let stores = Stores::open(config)?;
     // A file is copied as it is, rows of a database one by one.
@@ -68,16 +68,20 @@ async fn copy(config: &Config, target: &Path) -> Result<Report, Failure> {
     }
     fs::create_dir_all(target).map_err(|error| unavailable(&error))?;
     let _claim = server::claim(target)?;
+    let sealed = stores.vault.sealed_entries().await;
+    let sealed = sealed.map_err(|error| unavailable(&error))?;
     let copied = stores.log.backup_to(&target.join(log::FILE_NAME)).await;
     copied.map_err(|error| match error {
         BackupError::Read(error) => error.into(),
         error @ BackupError::Io { .. } => unavailable(&error),
     })?;
-    let copied = stores
-        .vault
-        .backup_to(&partial(target, vault::FILE_NAME))
-        .await;
+    let vault_copy = partial(target, vault::FILE_NAME);
+    let copied = stores.vault.backup_to(&vault_copy).await;
     copied.map_err(|error| unavailable(&error))?;
+    let copy = Log::open_read_only(target).map_err(StartError::from)?;
+    let entries = copy.head();
+    // An entry that had been sealed before and is not in the log is missing in the copy, too.
+    Vault::cut_seals(&vault_copy, entries.max(sealed)).map_err(|error| unavailable(&error))?;
     name(target, vault::FILE_NAME)?;
     let synced = target
         .canonicalize()
@@ -86,8 +90,6 @@ async fn copy(config: &Config, target: &Path) -> Result<Report, Failure> {
             None => Ok(()),
         });
     synced.map_err(|error| unavailable(&error))?;
-    let copy = Log::open_read_only(target).map_err(StartError::from)?;
-    let entries = copy.head();
     Ok(Report {
         sentence: format!(
             "{entries} entries and the vault copied to {}; the master key is not in it",

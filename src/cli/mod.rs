@@ -168,7 +168,7 @@ async fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> 
         Command::Events(args) => events::run(args, environment, output).await,
         Command::Grant(args) => grant::run(args, environment, output).await,
         Command::Replay(args) => replay::run(args, output),
-        Command::Verify(args) => verify::run(args, output),
+        Command::Verify(args) => verify::run(args, output).await,
         Command::Proxy(args) => administration::PROXIES.run(args, environment, output).await,
         Command::Provider(args) => {
             administration::PROVIDERS

@@ -22,9 +22,9 @@ pub struct VerifyArgs {
 ///
 /// # Errors
 /// See [`Failure`]; [`Failure::Integrity`] with the first bad position.
-pub fn run(args: VerifyArgs, output: &mut Output) -> Result<(), Failure> {
+pub async fn run(args: VerifyArgs, output: &mut Output) -> Result<(), Failure> {
     let config = args.configuration.load()?;
-    let Verified { document, outcome } = verify(&config)?;
+    let Verified { document, outcome } = verify(&config).await?;
     match outcome {
         Ok(sentence) => Ok(output.result(&sentence, &document)?),
         Err(failure) => {
@@ -43,7 +43,7 @@ struct Verified {
 }
 
 /// An error says nothing about the log: a store cannot be opened or read.
-fn verify(config: &Config) -> Result<Verified, Failure> {
+async fn verify(config: &Config) -> Result<Verified, Failure> {
     let stores = match Stores::open(config) {
         Ok(stores) => stores,
         Err(Failure::Integrity(reason)) => {
@@ -55,20 +55,25 @@ fn verify(config: &Config) -> Result<Verified, Failure> {
         Err(failure) => return Err(failure),
     };
     let entries = stores.log.head();
+    let sealed = stores.vault.sealed_entries().await;
+    let sealed = sealed.map_err(|error| unavailable(&error))?;
     let mut bar = Progress::new("Verifying", entries);
-    let verified = server::verify(&stores.log, &stores.vault, 0, |done| {
+    let verified = server::verify(&stores.log, &stores.vault, |done| {
         bar.at(done);
         true
     });
     drop(bar);
     Ok(match verified {
         Ok(position) => Verified {
-            document: json!({ "entries": position, "valid": position, "intact": true }),
-            outcome: Ok(format!("{position}/{position} entries valid")),
+            document: json!({ "entries": position, "valid": position, "sealed": sealed, "intact": true }),
+            outcome: Ok(format!(
+                "{position}/{position} entries valid, {sealed} of them sealed"
+            )),
         },
         Err(Broken::Entry { position, reason }) => Verified {
             document: json!({
-                "entries": entries, "valid": position, "intact": false, "position": position, "reason": reason,
+                "entries": entries, "valid": position, "sealed": sealed, "intact": false, "position": position,
+                "reason": reason,
             }),
             outcome: Err(Failure::Integrity(format!(
                 "BROKEN at position {position}: {reason}. {position} entries before it are valid. \
@@ -77,7 +82,8 @@ fn verify(config: &Config) -> Result<Verified, Failure> {
         },
         Err(error @ Broken::Index) => Verified {
             document: json!({
-                "entries": entries, "valid": entries, "intact": false, "reason": error.to_string(),
+                "entries": entries, "valid": entries, "sealed": sealed, "intact": false,
+                "reason": error.to_string(),
             }),
             outcome: Err(Failure::Integrity(format!(
                 "BROKEN: {error}; every entry itself is valid. Stop the server and keep a copy of the \
@@ -86,7 +92,8 @@ fn verify(config: &Config) -> Result<Verified, Failure> {
         },
         Err(error @ Broken::NoKey { first, .. }) => Verified {
             document: json!({
-                "entries": entries, "valid": entries, "intact": false, "position": first, "reason": error.to_string(),
+                "entries": entries, "valid": entries, "sealed": sealed, "intact": false, "position": first,
+                "reason": error.to_string(),
             }),
             outcome: Err(Failure::Integrity(format!(
                 "{error}; every entry itself is valid. The vault is older than the log, or rows of it were taken away"

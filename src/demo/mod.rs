@@ -252,7 +252,7 @@ fn verify(folder: &Path) -> Result<(u64, u64), Unexpected> {
     let master_keys = MasterKeys::in_data_folder(folder).map_err(|error| unreadable(&error))?;
     let vault = Vault::open_read_only(&folder.join(vault::FILE_NAME), master_keys)
         .map_err(|error| unreadable(&error))?;
-    let verified = server::verify(&log, &vault, 0, |_| true)
+    let verified = server::verify(&log, &vault, |_| true)
         .map_err(|error| Unexpected::new("an intact log", error))?;
     Ok((verified, log.head().max(verified)))
 }

@@ -1,5 +1,5 @@
-//! Re-reading the whole log: is every entry there, whole, in its place, and is what is sealed
-//! beside it what was sealed then?
+//! Re-reading the whole log: is every entry there, whole, in its place and as it was sealed, and is
+//! what is encrypted beside it what was encrypted then?
 //!
 //! A broken log is announced (log line, metric, status) and never repaired: a repair would be one
 //! more change to a record that must not change.
@@ -11,8 +11,8 @@ use projections::{PersonalPart, Unopened};
 use crate::app::{self, Why};
 use crate::causes::chain;
 use crate::http::Shared;
-use crate::log::{Log, ReadError};
-use crate::vault::{Tampered, Vault, VaultError};
+use crate::log::{Log, ReadError, StoredEntry};
+use crate::vault::{Seals, Tampered, Vault, VaultError};
 
 /// The log is not as it was written.
 #[derive(Debug, thiserror::Error)]
@@ -58,65 +58,48 @@ pub enum Broken {
 
 const BATCH: usize = 1024;
 
-/// Reads entries from `from` up to the head and checks each: dense positions and versions (the
-/// log does), envelope and row agree, the event decodes, the commitment opens, and, if all are
-/// read, each is found in its stream. Blocks.
+/// Reads all entries and checks each: dense positions and versions (the log does), the entry is the
+/// one that was sealed, envelope and row agree, the event decodes, the commitment opens, and, if all
+/// are read, each is found in its stream and none that was sealed is missing. Blocks.
 ///
 /// # Errors
 /// The first position that is not as it was written; if there is none, that streams would not be found whole, or keys are missing.
 pub fn verify(
     log: &Log,
     vault: &Vault,
-    from: u64,
     mut progress: impl FnMut(u64) -> bool,
 ) -> Result<u64, Broken> {
-    let mut position = from;
-    let mut agreement = match from {
-        0 => log.agreement_blocking().map_err(|error| broken(0, error))?,
-        _ => None,
-    };
+    // Before any entry: whatever is sealed by now is in the log by then.
+    let mut seals = vault.seals().map_err(Broken::Vault)?;
+    let mut agreement = log.agreement_blocking().map_err(|error| broken(0, error))?;
     let mut without_key: Option<(u64, u64)> = None;
+    let (mut position, mut limit) = (0, BATCH);
     loop {
-        let stored = log.read_after_blocking(position, BATCH);
-        let stored = stored.map_err(|error| broken(position, error))?;
+        let stored = match log.read_after_blocking(position, limit) {
+            // One before it may be bad, too.
+            Err(ReadError::Corrupt {
+                position: Some(at), ..
+            }) if (position + 1..position + limit as u64).contains(&at) => {
+                limit = (at - position) as usize;
+                continue;
+            }
+            stored => stored.map_err(|error| broken(position, error))?,
+        };
         if stored.is_empty() {
             return match (agreement, without_key) {
+                _ if position < seals.entries() => Err(Broken::Entry {
+                    position,
+                    reason: format!("it is missing: {} entries were sealed", seals.entries()),
+                }),
                 (Some(agreement), _) if !agreement.holds() => Err(Broken::Index),
                 (_, Some((entries, first))) => Err(Broken::NoKey { entries, first }),
                 (_, None) => Ok(position),
             };
         }
         for entry in &stored {
-            let broken = |reason: String| Broken::Entry {
-                position: entry.position,
-                reason,
-            };
-            let recorded = app::decode(vault, entry).map_err(|error| {
-                let is_damage = error.is_damage();
-                match error.why {
-                    Why::Vault(error) => Broken::Vault(error),
-                    why if is_damage => broken(chain(&why)),
-                    why => Broken::Unknown {
-                        position: entry.position,
-                        reason: chain(&why),
-                    },
-                }
-            })?;
-            match recorded.personal {
-                PersonalPart::Unopened(Unopened::Tampered) => {
-                    return Err(broken(Tampered.to_string()));
-                }
-                PersonalPart::Unopened(Unopened::NoKey) => {
-                    let (entries, _) = without_key.get_or_insert((0, entry.position));
-                    *entries += 1;
-                }
-                PersonalPart::Absent | PersonalPart::Erased | PersonalPart::Known(_) => {}
-            }
-            let envelope = &recorded.entry.envelope;
-            if envelope.stream != entry.stream || envelope.version != entry.version {
-                return Err(broken(
-                    "the entry stands in another stream's place".to_owned(),
-                ));
+            if !check(vault, &mut seals, entry)? {
+                let (entries, _) = without_key.get_or_insert((0, entry.position));
+                *entries += 1;
             }
             if let Some(agreement) = &mut agreement {
                 agreement.add(entry);
@@ -126,6 +109,37 @@ pub fn verify(
         if !progress(position) {
             return Ok(position);
         }
+    }
+}
+
+/// Checks the next entry. Returns whether what is encrypted beside it has a key.
+fn check(vault: &Vault, seals: &mut Seals<'_>, entry: &StoredEntry) -> Result<bool, Broken> {
+    let broken = |reason: &str| Broken::Entry {
+        position: entry.position,
+        reason: reason.to_owned(),
+    };
+    if !seals.fits(&entry.entry).map_err(Broken::Vault)? {
+        return Err(broken("its seal is missing, or not of this entry"));
+    }
+    let recorded = app::decode(vault, entry).map_err(|error| {
+        let is_damage = error.is_damage();
+        match error.why {
+            Why::Vault(error) => Broken::Vault(error),
+            why if is_damage => broken(&chain(&why)),
+            why => Broken::Unknown {
+                position: entry.position,
+                reason: chain(&why),
+            },
+        }
+    })?;
+    let envelope = &recorded.entry.envelope;
+    if envelope.stream != entry.stream || envelope.version != entry.version {
+        return Err(broken("the entry stands in another stream's place"));
+    }
+    match recorded.personal {
+        PersonalPart::Unopened(Unopened::Tampered) => Err(broken(&Tampered.to_string())),
+        PersonalPart::Unopened(Unopened::NoKey) => Ok(false),
+        PersonalPart::Absent | PersonalPart::Erased | PersonalPart::Known(_) => Ok(true),
     }
 }
 
@@ -151,7 +165,7 @@ const AGAIN: Duration = Duration::from_secs(6 * 60 * 60);
 pub fn watch(shared: Shared) {
     std::thread::spawn(move || {
         while !shared.stopping.is_cancelled() {
-            let outcome = verify(&shared.app.log, &shared.app.vault, 0, |position| {
+            let outcome = verify(&shared.app.log, &shared.app.vault, |position| {
                 shared.app.integrity.note_verified(position);
                 std::thread::park_timeout(PAUSE);
                 !shared.stopping.is_cancelled()

@@ -2,6 +2,7 @@
 //! done at the next one.
 
 mod removals;
+mod seals;
 mod unused_clients;
 mod upstream_tokens;
 mod vault;
@@ -19,6 +20,7 @@ use crate::causes::chain;
 use crate::clock;
 use crate::http::Shared;
 
+pub use seals::{seal, seal_until};
 pub use vault::{catch_up, rewrap};
 
 const EVERY: Duration = Duration::from_secs(60);

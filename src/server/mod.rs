@@ -47,6 +47,7 @@ use crate::{clock, gateway};
 use descriptors::Connections;
 pub use descriptors::raise_descriptor_limit;
 pub use integrity::{Broken, verify};
+pub use maintenance::seal_until;
 pub use signals::stopped;
 pub use stores::{
     Claim, Stores, claim, connections, create_private, migrate, open_embedded_read_only,
@@ -224,6 +225,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     tasks.spawn(maintenance::run(shared.clone()));
     tasks.spawn(maintenance::catch_up(shared.clone()));
     tasks.spawn(maintenance::rewrap(shared.clone()));
+    tasks.spawn(maintenance::seal(shared.clone()));
     integrity::watch(shared);
     Ok(running)
 }

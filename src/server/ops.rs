@@ -84,6 +84,10 @@ async fn metrics(State(shared): State<Shared>) -> Response {
         "grantlog_log_verified_position",
         shared.app.integrity.verified(),
     );
+    gauge(
+        "grantlog_log_sealed_position",
+        shared.app.integrity.sealed(),
+    );
     gauge("grantlog_read_model_position", app.progress.read_model());
     gauge("grantlog_read_model_halted", app.progress.halted().into());
     let ahead = clock::ahead().as_seconds_f64();

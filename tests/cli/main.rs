@@ -14,6 +14,7 @@ mod program;
 #[expect(dead_code, reason = "a part of what flows need is used here")]
 #[path = "../oauth/rig.rs"]
 mod rig;
+mod seals;
 mod server;
 mod setup;
 mod stories;
@@ -27,6 +28,9 @@ use std::process::{Command, Output, Stdio};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use grantlog::clock;
+use grantlog::log::Log;
+use grantlog::vault::{MasterKeys, Vault};
 use support::postgres::Database;
 
 /// A run of the program in `folder`, without anything from this process's environment.
@@ -112,7 +116,22 @@ impl Ended {
 }
 
 fn new_master_key() -> String {
-    BASE64_STANDARD.encode(grantlog::clock::random::<32>())
+    BASE64_STANDARD.encode(clock::random::<32>())
+}
+
+/// The vault of a data folder that no server has.
+fn open(data: &Path) -> Vault {
+    let keys = MasterKeys::in_data_folder(data).expect("keys");
+    Vault::open(&data.join("vault.db"), keys, true, clock::now()).expect("opened")
+}
+
+/// Seals what a server would have sealed in a while.
+async fn seal(data: &Path) -> u64 {
+    let (log, vault) = (Log::open_read_only(data).expect("opened"), open(data));
+    let sealed = grantlog::server::seal_until(&log, &vault, log.head()).await;
+    // It leaves all of the vault in its one file.
+    vault.prepare(clock::now()).await.expect("prepared");
+    sealed.expect("sealed")
 }
 
 fn set_mode(path: &Path, mode: u32) {

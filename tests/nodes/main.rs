@@ -23,6 +23,7 @@ mod once;
 mod record;
 mod revocation;
 mod rig;
+mod seals;
 mod stalls;
 mod stopping;
 mod tails;

@@ -27,6 +27,8 @@ pub(super) struct Status {
     log_intact: bool,
     /// Up to where the log has been re-read, that position excluded.
     log_verified: u64,
+    /// Up to where the log's entries are sealed, that position excluded: a change to one is found.
+    log_sealed: u64,
 }
 
 /// How far the read models are.
@@ -79,6 +81,7 @@ pub async fn status(
         version: env!("CARGO_PKG_VERSION"),
         log_intact: admin.shared.app.integrity.is_intact(),
         log_verified: admin.shared.app.integrity.verified(),
+        log_sealed: admin.shared.app.integrity.sealed(),
     };
     Ok(Json(status).into_response())
 }

@@ -7,14 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use grantlog::clock;
-use grantlog::vault::{MasterKeys, Vault};
 use serde_json::{Value, json};
 use support::postgres::{Database, Pooler};
 use support::{Client, Pkce, Server, Tokens};
 
 use super::fake_provider::User;
 use super::rig::{Rig, refused};
-use super::{Ended, Run};
+use super::{Ended, Run, open, seal};
 
 /// `grantlog move` from a data folder.
 fn move_to(database: &Database, data: &Path) -> Run {
@@ -83,6 +82,7 @@ async fn stopped() -> Stopped {
     rig.server.stop().await;
     let data = data(&rig.server);
     erase(&data, grace.as_str().expect("a subject")).await;
+    seal(&data).await;
     let folder = data.to_str().expect("text");
     Run::new(&["replay", "--data", folder]).end().prints();
     let record = record(|run| run.end(), &["--data", folder]);
@@ -116,10 +116,13 @@ fn entries(record: &str) -> usize {
 }
 
 async fn erase(data: &Path, subject: &str) {
-    let keys = MasterKeys::in_data_folder(data).expect("a key");
-    let vault = Vault::open(&data.join("vault.db"), keys, false, clock::now()).expect("opened");
     let subject = subject.parse().expect("a subject");
-    assert!(vault.destroy(subject, clock::now()).await.expect("erased"));
+    assert!(
+        open(data)
+            .destroy(subject, clock::now())
+            .await
+            .expect("erased")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,7 +151,7 @@ async fn a_moved_store_goes_on_where_it_stopped() {
     for (arguments, said) in [
         (
             &["verify"][..],
-            format!("{entries}/{entries} entries valid\n"),
+            format!("{entries}/{entries} entries valid, {entries} of them sealed\n"),
         ),
         (
             &["migrate", "status"],
@@ -305,7 +308,7 @@ async fn what_is_not_as_it_was_is_found() {
         database.run(&back);
         report(&move_to(&database, &data).end());
     }
-    for gone in ["subject", "data_key"] {
+    for gone in ["seals", "subject", "data_key"] {
         database.run(&format!("DELETE FROM grantlog_vault.{gone}"));
         move_to(&database, &data).end().fails(4, "in table");
     }
@@ -366,7 +369,7 @@ async fn a_copy_is_restored_into_a_database() {
     here(Run::new(&["restore", "copy"])).fails(1, "nothing was overwritten");
 
     // Who names the copy hears of it and not of the database that the configuration names.
-    let valid = format!("{entries}/{entries} entries valid\n");
+    let valid = format!("{entries}/{entries} entries valid, {entries} of them sealed\n");
     assert_eq!(
         here(Run::new(&["verify", "--data", "copy"])).prints(),
         valid

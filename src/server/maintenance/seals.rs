@@ -1,0 +1,59 @@
+//! Sealing the log's entries, so that whoever changes one afterwards is found out.
+
+use std::time::Duration;
+
+use crate::app::Unavailable;
+use crate::causes::chain;
+use crate::http::Shared;
+use crate::log::Log;
+use crate::vault::Vault;
+
+/// An entry is sealed after this or twice as long: a database that fails over to an asynchronous standby may take back its
+/// last entries, and what was sealed must be there for ever.
+const SETTLED: Duration = Duration::from_secs(30);
+
+/// As many entries share a commit of the vault.
+const BATCH: u64 = 4096;
+/// The pause between two batches: sealing a long log must not be felt.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Seals what has been in the log for a while, until the service stops.
+pub async fn seal(shared: Shared) {
+    let (log, vault) = (&shared.app.log, &shared.app.vault);
+    let sealing = async {
+        let mut settled = 0;
+        loop {
+            match seal_until(log, vault, settled).await {
+                Ok(sealed) => shared.app.integrity.note_sealed(sealed),
+                Err(error) => tracing::warn!(error = chain(&error), "entries are not sealed"),
+            }
+            settled = log.head();
+            tokio::time::sleep(SETTLED).await;
+        }
+    };
+    shared.stopping.run_until_cancelled(sealing).await;
+}
+
+/// Seals the first `end` entries, as far as they are not; returns how many are sealed then.
+///
+/// # Errors
+/// A store failed; what was sealed until then stays so.
+pub async fn seal_until(log: &Log, vault: &Vault, end: u64) -> Result<u64, Unavailable> {
+    let mut sealed = vault.sealed_entries().await?;
+    if sealed == 0 && end > 0 {
+        tracing::info!(entries = end, "the log is sealed from now on, as it is");
+    }
+    while sealed < end {
+        let limit = BATCH.min(end - sealed) as usize;
+        let entries = log.read_after(sealed, limit).await?;
+        if entries.is_empty() {
+            break;
+        }
+        let entries = entries.into_iter().map(|stored| stored.entry).collect();
+        sealed = vault.seal_entries(sealed, entries).await?;
+        if sealed < end {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    Ok(sealed)
+}
