@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use domain::event::Event;
 use domain::id::{ClientId, GrantId, ProviderId, ProxyId, SubjectId};
-use domain::{Timestamp, audit, grant};
+use domain::{Timestamp, grant};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde::Serialize;
 
 use crate::page::Listed;
-use crate::recorded::{Seen, about, requested};
+use crate::recorded::{Seen, about, refused_authorization, requested};
 use crate::sql::{self, Columns, micros};
 use crate::table::{BadStream, Projection, id_in};
 
@@ -140,7 +140,8 @@ impl Projection for Logins {
     const APPENDS: bool = true;
 
     fn key(seen: &Seen<'_>) -> Result<Option<u64>, BadStream> {
-        let ends_one = requested(seen.event()).is_some() || refused(seen.event()).is_some();
+        let ends_one =
+            requested(seen.event()).is_some() || refused_authorization(seen.event()).is_some();
         Ok(ends_one.then_some(seen.recorded.position))
     }
 
@@ -167,7 +168,7 @@ impl Projection for Logins {
             grant_id: None,
             attempts: 1,
         };
-        if let Some(refused) = refused(seen.event()) {
+        if let Some(refused) = refused_authorization(seen.event()) {
             return Some(Login {
                 started_at: refused.first_at,
                 finished_at: refused.last_at,
@@ -228,17 +229,6 @@ impl Projection for Logins {
             })?;
         }
         Ok(())
-    }
-}
-
-/// An authorization request that was refused before anybody was sent to log in. What a browser brings back that was never sent
-/// is no attempt: anybody can make one up, of anybody.
-fn refused(event: &Event) -> Option<&audit::RequestRefused> {
-    match event {
-        Event::Audit(audit::Event::RequestRefused(refused)) => {
-            (refused.endpoint == "authorization").then_some(refused)
-        }
-        _ => None,
     }
 }
 

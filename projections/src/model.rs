@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use sha2::{Digest, Sha256};
 
 use crate::Tables;
-use crate::recorded::{Carry, Recorded, Seen, requested};
+use crate::recorded::{Carry, Recorded, Seen, asking_client};
 use crate::sql::{micros, position, unsigned};
 use crate::table::{PIECE, StepError};
 
@@ -297,9 +297,9 @@ impl Folder {
     }
 
     fn seen(&mut self, db: &Connection, recorded: &Recorded) -> Result<(), StepError> {
-        let client_name = match requested(&recorded.entry.event) {
-            Some(request) => {
-                let client = self.tables.clients.get(db, request.client_id)?;
+        let client_name = match asking_client(&recorded.entry) {
+            Some(client_id) => {
+                let client = self.tables.clients.get(db, client_id)?;
                 client.and_then(|client| client.client_name.clone())
             }
             None => None,

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use domain::entry::{Entry, Identity, Personal};
 use domain::event::{Correlation, Event};
-use domain::{Timestamp, grant};
+use domain::id::ClientId;
+use domain::{Timestamp, audit, grant};
 use uuid::Uuid;
 
 /// An entry of the log in its place.
@@ -144,6 +145,24 @@ pub(crate) fn about(entry: &Entry) -> Correlation {
             subject: known.subject,
         },
         None => known,
+    }
+}
+
+/// The client whose authorization attempt an entry ends, if it does and that is certain.
+pub(crate) fn asking_client(entry: &Entry) -> Option<ClientId> {
+    let ends_one =
+        requested(&entry.event).is_some() || refused_authorization(&entry.event).is_some();
+    about(entry).client_id.filter(|_| ends_one)
+}
+
+/// An authorization request that was refused before anybody was sent to log in. What a browser brings back that was never sent
+/// is no attempt: anybody can make one up, of anybody.
+pub(crate) fn refused_authorization(event: &Event) -> Option<&audit::RequestRefused> {
+    match event {
+        Event::Audit(audit::Event::RequestRefused(refused)) => {
+            (refused.endpoint == "authorization").then_some(refused)
+        }
+        _ => None,
     }
 }
 

@@ -103,8 +103,8 @@ fn rows<P: Projection>(log: &[Recorded]) -> BTreeMap<P::Key, P::Row> {
     let mut clients: BTreeMap<_, <Clients as Projection>::Row> = BTreeMap::new();
     for recorded in log {
         carry.step(recorded);
-        let client_name = crate::recorded::requested(&recorded.entry.event)
-            .and_then(|request| clients.get(&request.client_id))
+        let client_name = crate::recorded::asking_client(&recorded.entry)
+            .and_then(|client_id| clients.get(&client_id))
             .and_then(|client| client.client_name.clone());
         let seen = Seen {
             recorded,
