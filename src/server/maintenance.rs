@@ -20,7 +20,7 @@ use crate::causes::chain;
 use crate::clock;
 use crate::http::Shared;
 
-pub use seals::{seal, seal_until};
+pub use seals::{seal, seal_the_rest, seal_until};
 pub use vault::{catch_up, rewrap};
 
 const EVERY: Duration = Duration::from_secs(60);

@@ -245,6 +245,7 @@ impl Running {
         self.drained.cancel();
         in_time(async {
             let _ = self.refusals.await;
+            maintenance::seal_the_rest(&self.app.log, &self.app.vault).await;
             close(&self.app, self.follower).await;
         })
         .await;

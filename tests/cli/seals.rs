@@ -28,6 +28,19 @@ async fn sealed() -> Sealed {
     Sealed { rig, data, entries }
 }
 
+/// Whoever stops the server to look, or is quicker than a second, finds nothing open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stops_leaves_nothing_unsealed() {
+    let mut rig = Rig::start().await;
+    let client = rig.client().await;
+    rig.log_in(&client).await;
+    rig.server.stop().await;
+    let ended = verify(&rig.server.folder().join("data"));
+    let document: Value = serde_json::from_str(ended.prints()).expect("JSON");
+    assert_eq!(document["sealed"], document["entries"]);
+    assert_eq!(document["intact"], true);
+}
+
 /// What has the key and not the read models.
 fn copy(data: &Path, to: &Path) {
     for file in ["log.db", "vault.db", "master.key"] {

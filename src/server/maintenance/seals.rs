@@ -8,30 +8,45 @@ use crate::http::Shared;
 use crate::log::Log;
 use crate::vault::Vault;
 
-/// An entry is sealed after this or twice as long: a database that fails over to an asynchronous standby may take back its
-/// last entries, and what was sealed must be there for ever.
+/// An entry of a shared log is sealed after this or twice as long: a database that fails over to an asynchronous standby may take
+/// back its last entries, and what was sealed must be there for ever.
 const SETTLED: Duration = Duration::from_secs(30);
+/// One of an embedded log is there for ever as soon as it is there.
+const SOON: Duration = Duration::from_secs(1);
 
 /// As many entries share a commit of the vault.
 const BATCH: u64 = 4096;
 /// The pause between two batches: sealing a long log must not be felt.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Seals what has been in the log for a while, until the service stops.
+/// Seals what will stay in the log, until the service stops.
 pub async fn seal(shared: Shared) {
     let (log, vault) = (&shared.app.log, &shared.app.vault);
+    let pause = if log.is_shared() { SETTLED } else { SOON };
     let sealing = async {
         let mut settled = 0;
         loop {
-            match seal_until(log, vault, settled).await {
+            let head = log.head();
+            let end = if log.is_shared() { settled } else { head };
+            match seal_until(log, vault, end).await {
                 Ok(sealed) => shared.app.integrity.note_sealed(sealed),
                 Err(error) => tracing::warn!(error = chain(&error), "entries are not sealed"),
             }
-            settled = log.head();
-            tokio::time::sleep(SETTLED).await;
+            settled = head;
+            tokio::time::sleep(pause).await;
         }
     };
     shared.stopping.run_until_cancelled(sealing).await;
+}
+
+/// Seals the last entries of a log that nobody else can take back, before it is closed.
+pub async fn seal_the_rest(log: &Log, vault: &Vault) {
+    if log.is_shared() {
+        return;
+    }
+    if let Err(error) = seal_until(log, vault, log.head()).await {
+        tracing::warn!(error = chain(&error), "the last entries are not sealed");
+    }
 }
 
 /// Seals the first `end` entries, as far as they are not; returns how many are sealed then.
