@@ -7,6 +7,7 @@
 //! A login that failed is on record before a page or the client says so. Whose browser is not known
 //! to be the person's writes nothing of its own there.
 
+mod recording;
 mod repeated;
 mod wrong;
 
@@ -15,13 +16,10 @@ use std::time::Duration;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use chrono::TimeDelta;
 use domain::authorization::Unanswerable;
-use domain::client::{self, Client};
-use domain::entry::{Actor, Identity};
-use domain::grant::{Authorize, Command, FailLogin, Grant, Rule};
-use domain::id::{GrantId, ProviderId, SubjectId};
-use domain::subject::{self, Subject};
+use domain::entry::Identity;
+use domain::grant::{Command, FailLogin, Grant, Rule};
+use domain::id::GrantId;
 
 use super::Shared;
 use super::authorize::{
@@ -31,18 +29,14 @@ use super::cookies::{STEP_S, Step};
 use super::request::Caller;
 use crate::administration::PrivateTerms;
 use crate::app::{Context, ExecuteError, ProxyTerms, Unavailable};
-use crate::causes::chain;
 use crate::federation::{self, Login, LoginFailure};
 use crate::tokens::code::Code;
 use crate::tokens::sealed;
-use crate::vault::{self, VaultError};
+use recording::{impersonal, record_login};
 pub use repeated::Callbacks;
 use repeated::once;
 pub(super) use wrong::ended;
 use wrong::{Wrong, answered, page, refuse};
-
-/// RFC 9700 §2.1.1 asks for a short life; a minute is a slow client.
-const CODE_LIFETIME: TimeDelta = TimeDelta::seconds(60);
 
 /// How long a request takes that has the provider's tokens already, with a slow store.
 const SOON: Duration = Duration::from_secs(3);
@@ -281,7 +275,7 @@ async fn admit(
     };
     let code = Code::generate(transaction.grant_id);
     let hash = code.hash();
-    let authorized = authorize(shared, terms, transaction, &client, login, hash, &context).await;
+    let authorized = record_login(shared, terms, transaction, &client, login, hash, &context).await;
     match authorized {
         Ok(()) => redirect(shared, terms, target, Outcome::Code(&code)),
         Err(ExecuteError::Refused(Rule::AlreadyAnswered)) => {
@@ -292,98 +286,6 @@ async fn admit(
             redirect(shared, terms, target, Outcome::Failed(Failed::ServerError))
         }
         Err(ExecuteError::Unavailable(error)) => unavailable(&error, &context),
-    }
-}
-
-/// The vault first, then the log: a login that is recorded can always be served. The three
-/// streams share one commit.
-async fn authorize(
-    shared: &Shared,
-    terms: &ProxyTerms,
-    transaction: &Transaction,
-    client: &Client,
-    login: Login,
-    code: domain::secret::SecretHash,
-    context: &Context,
-) -> Result<(), ExecuteError<Rule>> {
-    let identity = vault::Identity {
-        provider: transaction.provider_id,
-        issuer: &login.issuer,
-        sub: &login.sub,
-    };
-    let (grant_id, tokens) = (transaction.grant_id, login.tokens);
-    let subject = shared
-        .app
-        .vault
-        .record_login(identity, grant_id, &tokens, context.now)
-        .await
-        .map_err(|error| match error {
-            // Two people answered at once, in one browser; whose tokens are there is the one who logs in.
-            VaultError::AnotherSubject => ExecuteError::Refused(Rule::AlreadyAnswered),
-            error => Unavailable::from(error).into(),
-        })?;
-    shared
-        .provider_tokens
-        .obtained(grant_id, &tokens, context.now);
-    let by = context.by(Actor::Subject(subject));
-    let command = Command::Authorize(Box::new(Authorize {
-        request: transaction.requested(),
-        subject,
-        consent: transaction.consent,
-        code,
-        code_lifetime: CODE_LIFETIME,
-        code_challenge: transaction.request.code_challenge.clone(),
-        grant_lifetime: terms.proxy.settings.grant_lifetime(),
-    }));
-    let grant = shared.app.create::<Grant>(grant_id, command, &by);
-    let seen = first_seen(shared, subject, transaction.provider_id, &by);
-    let first_authorization = async {
-        let registration = client.registration();
-        if registration.is_none_or(|known| known.first_authorized_at.is_some()) {
-            return;
-        }
-        let client_id = transaction.request.client_id;
-        let command = client::Command::RecordFirstAuthorization;
-        let by = impersonal(&by);
-        let recorded = shared.app.execute::<Client>(client_id, command, &by).await;
-        if let Err(ExecuteError::Unavailable(error)) = recorded {
-            tracing::warn!(
-                error = chain(&error),
-                "a client's first authorization could not be recorded"
-            );
-        }
-    };
-    let (granted, (), ()) = tokio::join!(grant, seen, first_authorization);
-    granted.map(|_| ())
-}
-
-/// Who it was and from where is told by the grant alone, under the person's own key.
-fn impersonal(by: &Context) -> Context {
-    Context {
-        ip: None,
-        user_agent: None,
-        identity: None,
-        ..by.clone()
-    }
-}
-
-async fn first_seen(shared: &Shared, subject: SubjectId, provider_id: ProviderId, by: &Context) {
-    match shared.app.state::<Subject>(subject).await {
-        Ok(known) if *known != Subject::default() => return,
-        Ok(_) => {}
-        Err(error) => tracing::warn!(error = chain(&error), "a subject could not be looked up"),
-    }
-    let by = impersonal(by);
-    let command = subject::Command::See {
-        subject,
-        provider_id,
-    };
-    let recorded = shared.app.execute::<Subject>(subject, command, &by).await;
-    if let Err(ExecuteError::Unavailable(error)) = recorded {
-        tracing::warn!(
-            error = chain(&error),
-            "a subject's first login could not be recorded"
-        );
     }
 }
 
