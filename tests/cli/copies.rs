@@ -165,7 +165,7 @@ async fn what_is_wrong_is_a_document_too() {
     let entries = &verified["entries"];
     assert_eq!(
         verified,
-        json!({"entries": entries, "valid": entries, "sealed": 0, "intact": true})
+        json!({"entries": entries, "valid": entries, "sealed": entries, "intact": true})
     );
     change(
         "log.db",
@@ -175,7 +175,7 @@ async fn what_is_wrong_is_a_document_too() {
     let reason = &broken["reason"];
     assert_eq!(
         broken,
-        json!({"entries": entries, "valid": 5, "sealed": 0, "intact": false, "position": 5, "reason": reason})
+        json!({"entries": entries, "valid": 5, "sealed": entries, "intact": false, "position": 5, "reason": reason})
     );
     run(&["verify"]).fails(4, "BROKEN at position 5: ");
     assert_eq!(
