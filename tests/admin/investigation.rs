@@ -247,6 +247,14 @@ async fn parameters_that_are_no_such_are_named() {
         ("operators?cursor=x", "cursor"),
         ("api-keys?sort=up", "sort"),
         ("keys?min_position=x", "min_position"),
+        ("grants/00000000000000000000000000000000?foo=1", "foo"),
+        (
+            "grants/00000000000000000000000000000000/timeline?limit=1",
+            "limit",
+        ),
+        ("events/0?min_position=x", "min_position"),
+        ("providers/1?foo=1", "foo"),
+        ("proxies/1?foo=1", "foo"),
     ] {
         let answer = server.get(&format!("/api/v1/{path}")).await;
         let problem = problem(answer, 400, "invalid_parameter");

@@ -51,7 +51,7 @@ pub async fn show(
     query: Query,
 ) -> Result<Response, Problem> {
     let id: ClientId = id.parse().map_err(|_| Problem::from(Rule::Unknown))?;
-    admin.caught_up(None).await?;
+    admin.caught_up(query.min_position()?).await?;
     let query = query.of("client_id", &id);
     admin
         .record_read(&operator, "/api/v1/clients/{id}", &query)

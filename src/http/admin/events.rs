@@ -58,7 +58,7 @@ pub async fn show(
     if position >= admin.shared.app.log.head() {
         return Err(unknown());
     }
-    admin.caught_up(None).await?;
+    admin.caught_up(query.min_position()?).await?;
     let query = query.of("position", &position);
     admin
         .record_read(&operator, "/api/v1/events/{position}", &query)

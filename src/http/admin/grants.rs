@@ -51,7 +51,7 @@ pub async fn show(
     query: Query,
 ) -> Result<Response, Problem> {
     let id: GrantId = id.parse().map_err(|_| unknown())?;
-    admin.caught_up(None).await?;
+    admin.caught_up(query.min_position()?).await?;
     let query = query.of("grant_id", &id);
     admin
         .record_read(&operator, "/api/v1/grants/{id}", &query)
@@ -76,7 +76,7 @@ pub async fn timeline(
     query: Query,
 ) -> Result<Response, Problem> {
     let id: GrantId = id.parse().map_err(|_| unknown())?;
-    admin.caught_up(None).await?;
+    admin.caught_up(query.min_position()?).await?;
     let query = query.of("grant_id", &id);
     admin
         .record_read(&operator, "/api/v1/grants/{id}/timeline", &query)

@@ -85,6 +85,21 @@ impl Query {
         Ok(Paging::parse(list, self.pairs())?)
     }
 
+    /// The `min_position` of a request for one thing, which takes no other parameter.
+    ///
+    /// # Errors
+    /// Another parameter is given, or it is malformed.
+    pub fn min_position(&self) -> Result<Option<u64>, Problem> {
+        match self.pairs().find(|(name, _)| *name != "min_position") {
+            None => Ok(self.paging("")?.min_position),
+            Some((name, _)) => {
+                let shown: String = name.chars().take(100).collect();
+                let detail = format!("{shown}: expected no parameter but min_position");
+                Err(Problem::bad_request("invalid_parameter", detail).naming(shown))
+            }
+        }
+    }
+
     /// Whether one of these parameters is given.
     pub fn has_any(&self, names: &[&str]) -> bool {
         self.pairs().any(|(name, _)| names.contains(&name))

@@ -101,6 +101,7 @@ pub async fn show(
     Path(id): Path<String>,
     query: Query,
 ) -> Result<Response, Problem> {
+    admin.caught_up(query.min_position()?).await?;
     let id = parse(&id)?;
     let state = admin.shared.app.fresh::<Provider>(id).await?;
     let configured = state.configured().ok_or(Rule::Unknown)?;
