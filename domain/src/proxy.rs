@@ -117,11 +117,6 @@ impl Settings {
         {
             return Err(Rule::DefaultScopes);
         }
-        if let Some(scopes) = &self.scopes
-            && !scopes.contains(&self.required_scopes)
-        {
-            return Err(Rule::RequiredScopes);
-        }
         Ok(self.allowed_redirects.check()?)
     }
 }
@@ -233,9 +228,6 @@ pub enum Rule {
     /// A default scope is not among the scopes.
     #[error("oauth_proxy_default_scopes: expected scopes that are among oauth_proxy_scopes")]
     DefaultScopes,
-    /// A scope that every call needs is not among the scopes: no call could be admitted.
-    #[error("oauth_proxy_required_scopes: expected scopes that are among oauth_proxy_scopes")]
-    RequiredScopes,
     /// An entry of the list of redirects says nothing.
     #[error("oauth_proxy_allowed_redirects: {0}")]
     AllowedRedirects(#[from] InvalidPattern),

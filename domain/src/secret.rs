@@ -38,14 +38,18 @@ pub fn redacted(text: &str) -> Cow<'_, str> {
 
 /// What a credential of ours (`gw_refresh_…`) or anybody's JWT begins with, if the word is one.
 fn credential_kind(word: &str) -> Option<&str> {
-    let begin = word.find("gw_").or_else(|| word.find("eyJ"))?;
-    let credential = &word[begin..];
-    let kind = match credential.strip_prefix("gw_") {
-        Some(rest) => &credential[..("gw_".len() + rest.find('_')? + 1)],
-        None if credential.matches('.').count() >= 2 => "eyJ",
-        None => return None,
+    let ours = || {
+        let credential = &word[word.find("gw_")?..];
+        let kind = "gw_".len() + credential["gw_".len()..].find('_')? + 1;
+        let is_long = credential.len() - kind >= CREDENTIAL_CHARS_MIN;
+        is_long.then(|| &credential[..kind])
     };
-    (credential.len() - kind.len() >= CREDENTIAL_CHARS_MIN).then_some(kind)
+    let jwt = || {
+        let credential = &word[word.find("eyJ")?..];
+        let is_one = credential.matches('.').count() >= 2;
+        (is_one && credential.len() >= CREDENTIAL_CHARS_MIN).then_some("eyJ")
+    };
+    ours().or_else(jwt)
 }
 
 fn is_of_credentials(c: char) -> bool {
@@ -102,6 +106,10 @@ mod tests {
             (
                 &format!("reason=eyJhbGciOiJIUzI1NiJ9.{secret}.{secret}&x=1"),
                 "reason=eyJ(redacted)&x=1".to_owned(),
+            ),
+            (
+                &format!("gw_x.eyJhbGciOiJIUzI1NiJ9.{secret}.{secret}"),
+                "eyJ(redacted)".to_owned(),
             ),
             (
                 &format!("x.gw_secret_{secret}"),

@@ -20,7 +20,7 @@ use crate::vault::{Opened, Vault, VaultError};
 
 use super::App;
 
-const BATCH: usize = 1024;
+pub(super) const BATCH: usize = 1024;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// After so many events the follower lets those go first who answer requests on the same CPU: hundreds at a time kept them
 /// waiting for milliseconds.

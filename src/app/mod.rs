@@ -46,7 +46,7 @@ pub use revocations::Revocations;
 pub use stamp::Context;
 pub use streams::Stored;
 
-use follower::decode_entry;
+use follower::{BATCH, decode_entry};
 use secrets::Secrets;
 use stamp::Place;
 use streams::{Known, Slot, Streams};
@@ -116,6 +116,19 @@ pub enum Unavailable {
     /// Others changed the same stream all the time; nothing was recorded.
     #[error("the stream changed too often")]
     Contended,
+}
+
+impl Unavailable {
+    /// Whether it is about one stream or one person: what else there is to be done can be done.
+    #[must_use]
+    pub fn is_of_one(&self) -> bool {
+        matches!(
+            self,
+            Self::Entry(_)
+                | Self::Read(ReadError::Corrupt { .. })
+                | Self::Vault(VaultError::Tampered(_) | VaultError::NoKey(_))
+        )
+    }
 }
 
 impl App {
@@ -270,20 +283,21 @@ impl App {
             if is_reached {
                 tokio::time::sleep(LOOK_AGAIN).await;
             } else if self.progress.halted() {
-                self.check_entry(self.progress.memory()).await?;
+                self.check_next().await?;
             }
         }
     }
 
-    /// Whether this program can read an entry. The store may be away, which says nothing about it.
-    async fn check_entry(&self, position: u64) -> Result<(), Unavailable> {
-        let Ok(stored) = self.log.read_after(position, 1).await else {
-            return Ok(());
+    /// Whether this program can read what the follower reads next. The store may be away, which says nothing about it.
+    async fn check_next(&self) -> Result<(), Unavailable> {
+        let stored = match self.log.read_after(self.progress.memory(), BATCH).await {
+            Err(ReadError::Unavailable(_)) => return Ok(()),
+            stored => stored?,
         };
-        match stored.first().map(decode_entry) {
-            Some(Err(error)) => Err(error.into()),
-            Some(Ok(_)) | None => Ok(()),
+        for stored in &stored {
+            decode_entry(stored)?;
         }
+        Ok(())
     }
 
     /// Waits until this node's read models know everything that is durable now.

@@ -59,6 +59,11 @@ impl Key {
             ..self
         }
     }
+
+    /// At whichever proxy.
+    fn is_apart_for_the_cause_of(self, other: Self) -> bool {
+        (self.endpoint, self.cause) == (other.endpoint, other.cause) && self != self.together()
+    }
 }
 
 struct Counted {
@@ -69,8 +74,8 @@ struct Counted {
     last_at: Timestamp,
 }
 
-/// So many keys of one cause are told apart by client and address in a minute: neither memory nor disk is filled by somebody with
-/// many addresses. No more than that: whoever makes noise elsewhere must not hide who presents a revoked token.
+/// So many keys of one cause, at all proxies, are told apart by client and address in a minute: neither memory nor disk is filled by
+/// somebody with many addresses. Causes have no bound in common: whoever makes noise must not hide who presents a revoked token.
 const APART_OF_CAUSE_MAX: usize = 16;
 
 /// First refusals waiting to be recorded; beyond that they are only counted.
@@ -110,7 +115,11 @@ impl Refusals {
             block: context.ip.map(customer_block),
         };
         let together = apart.together();
-        let of_cause = || counts.keys().filter(|key| key.together() == together);
+        let of_cause = || {
+            counts
+                .keys()
+                .filter(|key| key.is_apart_for_the_cause_of(apart))
+        };
         let is_apart = counts.contains_key(&apart) || of_cause().count() < APART_OF_CAUSE_MAX;
         let key = if is_apart { apart } else { together };
         match counts.get_mut(&key) {

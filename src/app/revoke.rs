@@ -56,7 +56,7 @@ impl App {
         let mut unreadable = None;
         while let Some(revoked) = revoked.next().await {
             match revoked {
-                Err(error @ Unavailable::Entry(_)) => unreadable = Some(error),
+                Err(error) if error.is_of_one() => unreadable = Some(error),
                 revoked => revoked?,
             }
         }

@@ -23,14 +23,15 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
     server::raise_descriptor_limit();
     // Before anybody can see that it is ready, and end it.
     let mut stopped = pin!(server::stopped());
-    let started = tokio::select! {
-        started = server::start(config) => started?,
+    let bound = tokio::select! {
+        bound = server::bind(config) => bound?,
         // A store that does not answer may keep it waiting.
         () = &mut stopped => return Ok(()),
     };
-    announce(&started);
+    let running = bound.start().await?;
+    announce(&running);
     stopped.await;
-    started.stop().await;
+    running.stop().await;
     Ok(())
 }
 

@@ -59,7 +59,8 @@ impl Profile {
     pub(super) fn of(claims: &Map<String, Value>) -> Self {
         let email = email(claims);
         let name = text(claims, "name").or_else(|| text(claims, "preferred_username"));
-        let told = claims.get("email_verified").filter(|_| email.is_some());
+        let told = claims.get("email_verified");
+        let told = told.filter(|told| email.is_some() && !told.is_null());
         Self {
             email_verified: told.map(|told| is_true(Some(told))),
             email,

@@ -53,6 +53,9 @@ struct Response {
     access_token: Option<Zeroizing<String>>,
     token_type: Option<String>,
     expires_in: Option<Value>,
+    /// Keycloak's name; Entra and others say `refresh_token_expires_in`.
+    #[serde(default, alias = "refresh_token_expires_in")]
+    refresh_expires_in: Option<Value>,
     refresh_token: Option<Zeroizing<String>>,
     id_token: Option<Zeroizing<String>>,
     error: Option<Value>,
@@ -159,9 +162,17 @@ fn read(provider: &Provider<'_>, reply: &Reply, now: Timestamp) -> Result<Grante
             ),
             _,
         ) => TokenFailure::InvalidGrant,
-        (Some(error @ ("temporarily_unavailable" | "server_error")), _) => {
-            TokenFailure::Unavailable(Unreachable::answered(&error))
-        }
+        (
+            Some(
+                error @ ("temporarily_unavailable"
+                | "server_error"
+                | "internal_failure"
+                | "rate_limit_exceeded"
+                | "too_many_requests"
+                | "slow_down"),
+            ),
+            _,
+        ) => TokenFailure::Unavailable(Unreachable::answered(&error)),
         (Some("invalid_request"), StatusCode::BAD_REQUEST) | (_, StatusCode::UNAUTHORIZED) => {
             TokenFailure::InvalidRequest(status)
         }
@@ -175,6 +186,7 @@ fn read(provider: &Provider<'_>, reply: &Reply, now: Timestamp) -> Result<Grante
             | StatusCode::TOO_EARLY,
         ) => TokenFailure::Other(status),
         // What stands before a token endpoint answers in HTML, or forbids in words of its own.
+        _ if error.is_some_and(|error| !is_error_code(error)) => TokenFailure::Other(status),
         _ if is_refusal && !status.is_redirection() => TokenFailure::Refused,
         _ => TokenFailure::Other(status),
     })
@@ -203,11 +215,16 @@ impl Response {
         let present = |token: &Zeroizing<String>| !token.is_empty();
         let access_token = self.access_token.filter(present).filter(is_presentable)?;
         let expires_in = self.expires_in.as_ref();
+        let refresh_expires_in = self.refresh_expires_in.as_ref();
         Some(Granted {
             tokens: UpstreamTokens {
                 access_token: access_token.into(),
                 refresh_token: self.refresh_token.filter(present).map(Secret::from),
                 expires_at: expires_in.and_then(|value| expiry(value, now)),
+                // 0 is Keycloak's word for "never".
+                refresh_expires_at: refresh_expires_in
+                    .and_then(|value| expiry(value, now))
+                    .filter(|end| now < *end),
             },
             id_token: self.id_token.filter(present),
         })

@@ -88,7 +88,9 @@ pub(super) fn for_upstream(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     remove_where(headers, |name| {
-        is_prefixed(name, &ENDS_TOWARDS_UPSTREAM_PREFIXES) || name.contains('_')
+        // A tool's own parameters (MCP 2026-07-28) are named as the tool likes.
+        let is_ambiguous = name.contains('_') && !name.starts_with("mcp-param-");
+        is_prefixed(name, &ENDS_TOWARDS_UPSTREAM_PREFIXES) || is_ambiguous
     });
 }
 

@@ -29,7 +29,8 @@
 //! has it renewed first, whatever the upstream is given; how long it counts is remembered by grant, so that
 //! a refresh before that asks neither provider nor vault. Other nodes renew, too: what is remembered can
 //! only end too early, and the vault is read again before the provider is asked. Where the provider did not
-//! say how long its token lives, it vouches for an hour; where it gave nothing to renew with, it is not asked.
+//! say how long its token lives, it vouches for an hour; where it gave nothing to renew with, or that has ended unused by its own
+//! word, it is not asked.
 
 mod flight;
 
@@ -346,6 +347,7 @@ mod tests {
                 access_token: Secret::new("access"),
                 refresh_token: refresh_token.map(Secret::new),
                 expires_at,
+                refresh_expires_at: None,
             };
             vouched_until(&tokens, now)
         };

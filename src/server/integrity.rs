@@ -172,7 +172,12 @@ pub fn watch(shared: Shared) {
             });
             match outcome {
                 Ok(position) => shared.app.integrity.note_verified(position),
-                // Whoever changes a record may call an event by a name that nobody knows.
+                Err(Broken::Unknown { position, reason })
+                    if position < shared.app.integrity.sealed() =>
+                {
+                    tracing::warn!(position, reason, "the log is verified so far");
+                }
+                // Whoever changes a record may call an event by a name that nobody knows, if no seal tells of it.
                 Err(Broken::Entry { position, reason } | Broken::Unknown { position, reason }) => {
                     shared.app.integrity.note_broken();
                     tracing::error!(position, reason, "the log is not as it was written");

@@ -166,26 +166,89 @@ pub async fn prepare(config: &Config) -> Result<Option<Secret>, StartError> {
     Ok(token?)
 }
 
+/// A service with its stores and addresses, which answers nobody yet.
+pub struct Bound {
+    config: Config,
+    shared: Shared,
+    follower: Follower,
+    server: TcpListener,
+    gateway: TcpListener,
+    ops: TcpListener,
+}
+
 /// Starts the service.
 ///
 /// # Errors
 /// A store, a key, an address or a declaration cannot be used.
 pub async fn start(config: Config) -> Result<Running, StartError> {
+    bind(config).await?.start().await
+}
+
+/// Does all of a start that may be broken off at any time.
+///
+/// # Errors
+/// As for [`start`].
+pub async fn bind(config: Config) -> Result<Bound, StartError> {
     let (shared, follower) = assemble(&config).await?;
-    let bound = async {
-        let server = bind(config.server.listen).await?;
-        let gateway = bind(config.gateway.listen).await?;
-        let ops = bind(config.ops.listen).await?;
-        let token = let_in_first_operator(&shared.app, &config).await?;
-        Ok((server, gateway, ops, token))
+    let listeners = async {
+        let server = listen_at(config.server.listen).await?;
+        let gateway = listen_at(config.gateway.listen).await?;
+        let ops = listen_at(config.ops.listen).await?;
+        Ok((server, gateway, ops))
     };
-    let (server, gateway, ops, new_bootstrap_token) = match bound.await {
-        Ok(bound) => bound,
+    match listeners.await {
+        Ok((server, gateway, ops)) => Ok(Bound {
+            config,
+            shared,
+            follower,
+            server,
+            gateway,
+            ops,
+        }),
         Err(error) => {
             in_time(close(&shared.app, follower)).await;
-            return Err(error);
+            Err(error)
         }
-    };
+    }
+}
+
+impl Bound {
+    /// Lets the first operator in and answers. Whoever calls waits for it: the operator's token is told once.
+    ///
+    /// # Errors
+    /// A store failed.
+    pub async fn start(self) -> Result<Running, StartError> {
+        let Self {
+            config,
+            shared,
+            follower,
+            server,
+            gateway,
+            ops,
+        } = self;
+        match let_in_first_operator(&shared.app, &config).await {
+            Ok(token) => Ok(answer(
+                config,
+                shared,
+                follower,
+                [server, gateway, ops],
+                token,
+            )),
+            Err(error) => {
+                in_time(close(&shared.app, follower)).await;
+                Err(error.into())
+            }
+        }
+    }
+}
+
+fn answer(
+    config: Config,
+    shared: Shared,
+    follower: Follower,
+    [server, gateway, ops]: [TcpListener; 3],
+    new_bootstrap_token: Option<Secret>,
+) -> Running {
     let address = |listener: &TcpListener, configured| listener.local_addr().unwrap_or(configured);
     let drained = CancellationToken::new();
     let refusals = app::record_refusals(shared.app.clone(), drained.clone().cancelled_owned());
@@ -227,7 +290,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     tasks.spawn(maintenance::rewrap(shared.clone()));
     tasks.spawn(maintenance::seal(shared.clone()));
     integrity::watch(shared);
-    Ok(running)
+    running
 }
 
 impl Running {
@@ -245,10 +308,11 @@ impl Running {
         self.drained.cancel();
         in_time(async {
             let _ = self.refusals.await;
-            maintenance::seal_the_rest(&self.app.log, &self.app.vault).await;
             close(&self.app, self.follower).await;
         })
         .await;
+        // A log that is closed can be read, and who opens it meanwhile may seal it, too.
+        in_time(maintenance::seal_the_rest(&self.app.log, &self.app.vault)).await;
     }
 }
 
@@ -372,7 +436,7 @@ fn parts(config: &Config, app: Arc<App>, reader: Reader) -> Result<Parts, StartE
     })
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+async fn listen_at(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address)
         .await
         .map_err(|source| StartError::Listen { address, source })

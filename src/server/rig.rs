@@ -85,6 +85,7 @@ pub async fn authorize(shared: &Shared, client_id: ClientId, now: Timestamp) -> 
         access_token: Secret::new("token"),
         refresh_token: None,
         expires_at: None,
+        refresh_expires_at: None,
     };
     let vault = &shared.app.vault;
     let subject = vault

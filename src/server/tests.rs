@@ -75,3 +75,24 @@ async fn a_log_that_this_program_cannot_read_stops_the_start() {
     assert_eq!(unreadable.position, position);
     assert!(!unreadable.is_damage(), "a newer program may read it");
 }
+
+#[tokio::test]
+async fn a_log_with_a_missing_entry_stops_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shared, follower) = start(folder.path()).await;
+    register(&shared, clock::now()).await;
+    shared.app.log.close().await;
+    follower.end().await;
+    drop(shared);
+    std::fs::remove_file(folder.path().join(READ_MODEL_FILE)).unwrap();
+    let log = rusqlite::Connection::open(folder.path().join("log.db")).unwrap();
+    log.execute_batch(
+        "DROP TRIGGER entries_are_not_removed; DELETE FROM entries WHERE position = 1",
+    )
+    .unwrap();
+    drop(log);
+    let config = config(folder.path());
+    let again = tokio::time::timeout(Duration::from_secs(60), assemble(&config));
+    let refused = again.await.expect("it does not wait for ever");
+    assert!(refused.is_err());
+}

@@ -23,6 +23,8 @@ pub struct UpstreamTokens {
     pub refresh_token: Option<Secret>,
     /// When the access token expires, if the provider said so.
     pub expires_at: Option<Timestamp>,
+    /// When the refresh token expires unused, if the provider said so.
+    pub refresh_expires_at: Option<Timestamp>,
 }
 
 /// The stored form.
@@ -34,6 +36,8 @@ struct Stored<'a> {
     refresh_token: Option<Cow<'a, str>>,
     #[serde(default)]
     expires_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refresh_expires_at: Option<Timestamp>,
     /// Always `Bearer`; earlier programs read no record without it.
     #[serde(borrow)]
     token_type: Cow<'a, str>,
@@ -45,6 +49,7 @@ impl UpstreamTokens {
             access_token: self.access_token.expose().into(),
             refresh_token: self.refresh_token.as_ref().map(|s| s.expose().into()),
             expires_at: self.expires_at,
+            refresh_expires_at: self.refresh_expires_at,
             token_type: "Bearer".into(),
         };
         Zeroizing::new(serde_json::to_vec(&stored).expect("strings and instants are JSON"))
@@ -56,6 +61,7 @@ impl UpstreamTokens {
             access_token: Secret::new(stored.access_token),
             refresh_token: stored.refresh_token.map(Secret::new),
             expires_at: stored.expires_at,
+            refresh_expires_at: stored.refresh_expires_at,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Reading the record is recorded.
 
 use reqwest::Method;
-use support::Server;
+use support::{Server, plain_http};
 
 use crate::rig::send;
 
@@ -102,4 +102,25 @@ async fn whoever_goes_back_reads_anew() {
     server.get(&found).await.expect(200);
     let searched = queries("/api/v1/logins").await;
     assert_eq!(searched, ["reason=gw_refresh_(redacted)"]);
+}
+
+/// Where a stream begins is said by it, if by nobody else.
+#[tokio::test]
+async fn a_stream_from_the_beginning_is_not_one_from_now_on() {
+    let server = Server::start().await;
+    let begin = async |query: &str| {
+        let url = format!("{}/api/v1/events/stream{query}", server.url);
+        let asked = plain_http()
+            .get(url)
+            .bearer_auth(&server.admin_token)
+            .send()
+            .await;
+        assert_eq!(asked.expect("an answer").status(), 200);
+        let read = server.events("type=audit.read").await.into_iter();
+        read.filter(|read| read["data"]["route"] == "/api/v1/events/stream")
+            .count()
+    };
+    assert_eq!(begin("").await, 1);
+    assert_eq!(begin("?after=0").await, 2);
+    assert_eq!(begin("?after=3").await, 2, "it goes on");
 }

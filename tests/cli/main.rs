@@ -128,7 +128,8 @@ fn open(data: &Path) -> Vault {
 /// Seals what a server would have sealed in a while.
 async fn seal(data: &Path) -> u64 {
     let (log, vault) = (Log::open_read_only(data).expect("opened"), open(data));
-    let sealed = grantlog::server::seal_until(&log, &vault, log.head()).await;
+    let sealed =
+        grantlog::server::seal_until(&log, &vault, log.head(), std::time::Duration::ZERO).await;
     // It leaves all of the vault in its one file.
     vault.prepare(clock::now()).await.expect("prepared");
     sealed.expect("sealed")

@@ -34,6 +34,7 @@ pub async fn grant(provider: &FakeProvider, rig: &Rig, id: ProviderId, in_s: i64
     let issued = log_in(provider).await;
     let tokens = UpstreamTokens {
         expires_at: Some(clock::now() + TimeDelta::seconds(in_s)),
+        refresh_expires_at: None,
         ..issued
     };
     rig.grant_with("read", id, &tokens).await

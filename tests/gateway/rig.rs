@@ -346,6 +346,7 @@ pub fn tokens(refresh_token: Option<&str>, expires_at: Option<Timestamp>) -> Ups
         access_token: Secret::new("provider-token"),
         refresh_token: refresh_token.map(Secret::new),
         expires_at,
+        refresh_expires_at: None,
     }
 }
 

@@ -183,6 +183,7 @@ async fn nobody_is_asked_without_a_refresh_token_and_a_life_that_was_not_told_is
         let tokens = UpstreamTokens {
             refresh_token: read.tokens.refresh_token.filter(|_| renews),
             expires_at: None,
+            refresh_expires_at: None,
             ..read.tokens
         };
         let given_at = clock::now() - TimeDelta::minutes(minutes);

@@ -187,6 +187,7 @@ fn tokens(access_token: &str) -> UpstreamTokens {
         access_token: Secret::new(access_token),
         refresh_token: Some(Secret::new("upstream-refresh-\"quoted\"-é")),
         expires_at: Some(at(3600)),
+        refresh_expires_at: None,
     }
 }
 

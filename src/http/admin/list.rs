@@ -21,6 +21,8 @@ pub struct Query {
     address: String,
     /// Behind which position a header goes on (`Last-Event-ID`).
     pub resumed_after: Option<u64>,
+    /// Behind which position a stream begins, whatever was said of it.
+    pub begins_behind: Option<u64>,
 }
 
 #[derive(Clone, Copy)]
@@ -44,6 +46,7 @@ impl FromRequestParts<Admin> for Query {
                 .collect(),
             format: format(&parts.headers),
             address: format!("{}{}", admin.shared.urls.server, parts.uri.path()),
+            begins_behind: None,
             resumed_after: parts
                 .headers
                 .get("last-event-id")

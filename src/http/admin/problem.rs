@@ -312,7 +312,6 @@ impl From<proxy::Rule> for Problem {
             Rule::GrantSeconds => "oauth_proxy_grant_seconds",
             Rule::RefreshRetrySeconds => "oauth_proxy_refresh_retry_seconds",
             Rule::DefaultScopes => "oauth_proxy_default_scopes",
-            Rule::RequiredScopes => "oauth_proxy_required_scopes",
             Rule::AllowedRedirects(_) => "oauth_proxy_allowed_redirects",
         };
         invalid(member, rule.to_string())

@@ -52,10 +52,12 @@ impl Parts {
         query: &Query,
     ) -> Result<(), Problem> {
         let resumes = query.resumed_after.is_some() || query.has_any(&CONTINUING);
-        let after = || query.pairs().find(|(name, _)| *name == "after");
-        let after = query.resumed_after.or_else(|| after()?.1.parse().ok());
+        let after_sent = || query.pairs().find(|(name, _)| *name == "after");
+        let after = query.begins_behind.or(query.resumed_after);
+        let after = after.or_else(|| after_sent()?.1.parse().ok());
         let searched = query.without(&CONTINUING);
-        if searched.len() > QUERY_BYTES_MAX {
+        let told = query.without(&["cursor", "min_position"]);
+        if told.len() > QUERY_BYTES_MAX {
             return Err(Problem::new(
                 StatusCode::URI_TOO_LONG,
                 "query_too_long",
@@ -67,7 +69,6 @@ impl Parts {
         let recent = self.reads.0.get(&key);
         let goes_on = |last: Last| resumes && now - last.at <= PAUSE_MAX && last.after <= after;
         if !recent.is_some_and(goes_on) {
-            let told = query.without(&["cursor", "min_position"]);
             self.record(operator, route, &told).await?;
         }
         self.reads.0.insert(key, Last { at: now, after });

@@ -157,9 +157,11 @@ async fn grants(
             }
             app.read_model_is_current().await?;
             let now = operator.context.now;
-            admin
-                .read(move |reader| reader.live_grants_of(of, now))
-                .await
+            // Not in turn: whoever searches the record must not keep a responder waiting.
+            let reader = admin.shared.reader.clone();
+            let live = tokio::task::spawn_blocking(move || reader.live_grants_of(of, now)).await;
+            let live = live.map_err(|error| Problem::read_model(&error))?;
+            live.map_err(|error| Problem::read_model(&error))
         }
     }
 }

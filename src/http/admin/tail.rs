@@ -49,7 +49,7 @@ pub async fn stream(
     MayRead(operator): MayRead,
     State(admin): State<Admin>,
     headers: HeaderMap,
-    query: Query,
+    mut query: Query,
 ) -> Result<Response, Problem> {
     let bad = |name: &str, expected: &str| {
         let detail = format!("{name}: expected {expected}");
@@ -80,6 +80,7 @@ pub async fn stream(
         let detail = "too many event streams are open on this node";
         Problem::unavailable("too_many_streams", detail)
     })?;
+    query.begins_behind = next.checked_sub(1);
     admin
         .record_read(&operator, "/api/v1/events/stream", &query)
         .await?;

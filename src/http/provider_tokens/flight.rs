@@ -129,6 +129,11 @@ impl Flight {
         self.ensure_stored()?;
         let mut stored = self.stored().await?;
         let until = |stored: &StoredTokens| vouched_until(&stored.tokens, stored.stored_at);
+        // A refresh token that went unused for too long says nothing of the person.
+        let ends = |stored: &StoredTokens| stored.tokens.refresh_expires_at;
+        if stored.as_ref().and_then(ends).is_some_and(|end| end <= now) {
+            return Ok(Held::vouched(Timestamp::MAX_UTC));
+        }
         if let Some(ended) = stored.as_ref().filter(|stored| until(stored) <= now) {
             match self.claim(ended, true).await? {
                 Some(claimed) => self.renewed(claimed).await?,

@@ -29,7 +29,7 @@ pub(super) async fn finish(
         let (app, system) = (&shared.app, Context::system(now));
         match app.revoke_all(&shared.reader, of, &reason, &system).await {
             // A grant that stands in the way of one does not in that of the others.
-            Err(error @ Unavailable::Entry(_)) => finished = Err(error),
+            Err(error) if error.is_of_one() => finished = Err(error),
             revoked => revoked?,
         }
     }

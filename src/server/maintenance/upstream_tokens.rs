@@ -38,7 +38,7 @@ pub(super) async fn sweep(
         match shared.app.fresh::<Grant>(id).await {
             Ok(grant) if grant.live_until().is_some_and(|end| past < end) => {}
             Ok(_) => shared.app.forget_upstream_tokens(id).await,
-            Err(error @ Unavailable::Entry(_)) => {
+            Err(error) if error.is_of_one() => {
                 tracing::warn!(grant = %id, error = chain(&error), "a grant cannot be read");
             }
             Err(error) => return Err(error),

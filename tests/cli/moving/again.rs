@@ -87,6 +87,7 @@ async fn log_in(vault: Vault, n: u128) -> SubjectId {
         access_token: Secret::new(&sub),
         refresh_token: None,
         expires_at: None,
+        refresh_expires_at: None,
     };
     let grant = GrantId(Uuid::from_u128(n));
     vault
