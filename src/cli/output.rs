@@ -151,7 +151,7 @@ impl Output {
         }
     }
 
-    /// A [`Report`].
+    /// What came of a command.
     ///
     /// # Errors
     /// As [`list`](Self::list).

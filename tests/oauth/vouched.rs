@@ -168,14 +168,23 @@ async fn nobody_is_asked_without_a_refresh_token_and_a_life_that_was_not_told_is
     let mut rig = rig("none").await;
     let client = rig.client().await;
     let mut logins = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..4 {
         logins.push(log_in(&rig, &client).await);
     }
     rig.server.stop().await;
     let data = rig.server.folder().join("data");
     let keys = MasterKeys::in_data_folder(&data).expect("the key file");
     let vault = Vault::open(&data.join(FILE_NAME), keys, true, clock::now()).expect("the vault");
-    for (login, (renews, minutes)) in logins.iter().zip([(false, 60), (true, 60), (true, 50)]) {
+    let minute = TimeDelta::minutes(1);
+    let ended = Some(clock::now() - minute);
+    let cases = [
+        (false, 60, None),
+        (true, 60, None),
+        (true, 50, None),
+        // It went unused for too long, which says nothing of the person.
+        (true, 60, ended),
+    ];
+    for (login, (renews, minutes, refresh_expires_at)) in logins.iter().zip(cases) {
         let claims = login.claims();
         let grant = claims["grant"].as_str().expect("text").parse();
         let grant = grant.expect("an id");
@@ -183,17 +192,17 @@ async fn nobody_is_asked_without_a_refresh_token_and_a_life_that_was_not_told_is
         let tokens = UpstreamTokens {
             refresh_token: read.tokens.refresh_token.filter(|_| renews),
             expires_at: None,
-            refresh_expires_at: None,
+            refresh_expires_at,
             ..read.tokens
         };
-        let given_at = clock::now() - TimeDelta::minutes(minutes);
+        let given_at = clock::now() - minute * minutes;
         let replaced =
             vault.replace_upstream(read.subject, grant, &read.revision, &tokens, given_at);
         assert!(replaced.await.expect("stored"));
     }
     drop(vault);
     rig.server.start_again().await;
-    for (login, so_far) in logins.iter().zip([0, 1, 1]) {
+    for (login, so_far) in logins.iter().zip([0, 1, 1, 1]) {
         client.refresh(&login.refresh).await.expect(200);
         assert_eq!(asked(&rig), so_far);
     }
