@@ -3,6 +3,7 @@
 //! A connection is closed in stages (RFC 9112 §9.6): whoever is refused may still be sending, and what
 //! is closed on unread bytes is reset, which can take the answer away before it is read.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderValue, StatusCode, Version, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -25,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::progress::Progressing;
+use super::unread;
 use crate::causes::chain;
 
 /// A client that takes longer for its headers is not worth a connection.
@@ -113,18 +116,9 @@ async fn connection(
     let stream = Progressing::new(stream, WRITE_TIME, stopping.clone());
     let has_asked = Arc::new(AtomicBool::new(false));
     let asks = has_asked.clone();
-    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
         asks.store(true, Ordering::Release);
-        let refusal = refusal(&request);
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(peer));
-        let router = router.clone();
-        async move {
-            match refusal {
-                Some(status) => Ok((status, [(header::CONNECTION, "close")]).into_response()),
-                None => router.oneshot(request).await,
-            }
-        }
+        answer(router.clone(), request, peer)
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -150,6 +144,36 @@ async fn connection(
     }
     let lingering = linger(ended.stream);
     stopping.run_until_cancelled(lingering).await;
+}
+
+async fn answer(
+    router: Router,
+    request: hyper::Request<Incoming>,
+    peer: SocketAddr,
+) -> Result<Response, Infallible> {
+    if let Some(status) = refusal(&request) {
+        return Ok((status, [(header::CONNECTION, "close")]).into_response());
+    }
+    // A client that waits to be told to go on with its body is not told so only to be refused.
+    let waits = request.headers().contains_key(header::EXPECT);
+    let (parts, body) = request.into_parts();
+    let (body, rest) = match body.is_end_stream() || waits {
+        true => (Body::new(body), None),
+        false => {
+            let (body, rest) = unread::lend(body);
+            (body, Some(rest))
+        }
+    };
+    let mut request = Request::from_parts(parts, body);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    let mut response = router.oneshot(request).await?;
+    if let Some(rest) = rest
+        && !rest.read().await
+    {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    Ok(response)
 }
 
 /// What else of a message hyper would take, and others read in another way: whom it is for (RFC 9112

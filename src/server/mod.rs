@@ -19,6 +19,7 @@ mod signals;
 mod stores;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 use std::io;
 use std::net::SocketAddr;
