@@ -15,9 +15,9 @@ const SETTLED: Duration = Duration::from_secs(30);
 const SOON: Duration = Duration::from_secs(1);
 
 /// As many entries share a commit of the vault.
-const BATCH: u64 = 4096;
+const BATCH: u64 = 1024;
 /// The pause between two batches: sealing a long log must not be felt.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(25);
 /// What stands in the way of sealing may stand there for long.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
@@ -30,13 +30,15 @@ pub async fn seal(shared: Shared) {
         loop {
             let head = log.head();
             let end = if log.is_shared() { settled } else { head };
-            match seal_until(log, vault, end, PAUSE).await {
-                Ok(sealed) => shared.app.integrity.note_sealed(sealed),
-                Err(error) if warned.is_none_or(|at| at.elapsed() > WARN_EVERY) => {
-                    tracing::warn!(error = chain(&error), "entries are not sealed");
-                    warned = Some(Instant::now());
+            if shared.app.integrity.sealed() < end {
+                match seal_until(log, vault, end, PAUSE).await {
+                    Ok(sealed) => shared.app.integrity.note_sealed(sealed),
+                    Err(error) if warned.is_none_or(|at| at.elapsed() > WARN_EVERY) => {
+                        tracing::warn!(error = chain(&error), "entries are not sealed");
+                        warned = Some(Instant::now());
+                    }
+                    Err(_) => {}
                 }
-                Err(_) => {}
             }
             settled = head;
             tokio::time::sleep(pause).await;
