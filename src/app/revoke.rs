@@ -6,6 +6,7 @@ use futures_util::stream::{self, StreamExt};
 use projections::{Of, Reader};
 
 use super::{App, Context, ExecuteError, Unavailable};
+use crate::causes::chain;
 
 /// So many grants are revoked at once.
 const REVOKED_AT_ONCE: usize = 64;
@@ -33,7 +34,7 @@ impl App {
     /// Ends grants, many at once: they share the log's commits. Which came before which is the log's to say.
     ///
     /// # Errors
-    /// A store failed, or a grant cannot be read; in the latter case all others were revoked.
+    /// A store failed, or something is wrong with one grant alone; in the latter case all others were revoked.
     pub async fn revoke_each(
         &self,
         grants: Vec<GrantId>,
@@ -66,7 +67,7 @@ impl App {
     /// Forgets the provider's tokens of a grant that has ended; failing that, they stay sealed.
     pub async fn forget_upstream_tokens(&self, grant: GrantId) {
         if let Err(error) = self.vault.delete_upstream(grant).await {
-            tracing::warn!(%error, %grant, "upstream tokens of an ended grant remain");
+            tracing::warn!(error = chain(&error), %grant, "upstream tokens of an ended grant remain");
         }
     }
 }

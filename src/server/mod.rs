@@ -172,9 +172,8 @@ pub struct Bound {
     config: Config,
     shared: Shared,
     follower: Follower,
-    server: TcpListener,
-    gateway: TcpListener,
-    ops: TcpListener,
+    /// Of the authorization server, the gateway, and operations.
+    listeners: [TcpListener; 3],
 }
 
 /// Starts the service.
@@ -195,16 +194,14 @@ pub async fn bind(config: Config) -> Result<Bound, StartError> {
         let server = listen_at(config.server.listen).await?;
         let gateway = listen_at(config.gateway.listen).await?;
         let ops = listen_at(config.ops.listen).await?;
-        Ok((server, gateway, ops))
+        Ok([server, gateway, ops])
     };
     match listeners.await {
-        Ok((server, gateway, ops)) => Ok(Bound {
+        Ok(listeners) => Ok(Bound {
             config,
             shared,
             follower,
-            server,
-            gateway,
-            ops,
+            listeners,
         }),
         Err(error) => {
             in_time(close(&shared.app, follower)).await;
@@ -219,79 +216,66 @@ impl Bound {
     /// # Errors
     /// A store failed.
     pub async fn start(self) -> Result<Running, StartError> {
-        let Self {
-            config,
-            shared,
-            follower,
-            server,
-            gateway,
-            ops,
-        } = self;
-        match let_in_first_operator(&shared.app, &config).await {
-            Ok(token) => Ok(answer(
-                config,
-                shared,
-                follower,
-                [server, gateway, ops],
-                token,
-            )),
+        match let_in_first_operator(&self.shared.app, &self.config).await {
+            Ok(token) => Ok(self.answer(token)),
             Err(error) => {
-                in_time(close(&shared.app, follower)).await;
+                in_time(close(&self.shared.app, self.follower)).await;
                 Err(error.into())
             }
         }
     }
-}
 
-fn answer(
-    config: Config,
-    shared: Shared,
-    follower: Follower,
-    [server, gateway, ops]: [TcpListener; 3],
-    new_bootstrap_token: Option<Secret>,
-) -> Running {
-    let address = |listener: &TcpListener, configured| listener.local_addr().unwrap_or(configured);
-    let drained = CancellationToken::new();
-    let refusals = app::record_refusals(shared.app.clone(), drained.clone().cancelled_owned());
-    let running = Running {
-        server_addr: address(&server, config.server.listen),
-        gateway_addr: address(&gateway, config.gateway.listen),
-        ops_addr: address(&ops, config.ops.listen),
-        new_bootstrap_token,
-        app: shared.app.clone(),
-        stopping: shared.stopping.clone(),
-        tasks: shared.tasks.clone(),
-        refusals: tokio::spawn(refusals),
-        drained,
-        follower,
-    };
-    let tasks = &running.tasks;
-    let stopping = &running.stopping;
-    let allowed = Connections::allowed();
-    tasks.spawn(listen::serve(
-        server,
-        http::routes(shared.clone()),
-        stopping.clone(),
-        allowed.server,
-    ));
-    tasks.spawn(listen::serve(
-        gateway,
-        gateway::routes(shared.clone()),
-        stopping.clone(),
-        allowed.gateway,
-    ));
-    tasks.spawn(listen::serve(
-        ops,
-        ops::routes(shared.clone()),
-        stopping.clone(),
-        usize::MAX,
-    ));
-    tasks.spawn(maintenance::run(shared.clone()));
-    tasks.spawn(maintenance::catch_up(shared.clone()));
-    tasks.spawn(maintenance::rewrap(shared.clone()));
-    tasks.spawn(maintenance::seal(shared.clone()));
-    integrity::watch(shared);
-    running
+    fn answer(self, new_bootstrap_token: Option<Secret>) -> Running {
+        let Self {
+            config,
+            shared,
+            follower,
+            listeners: [server, gateway, ops],
+        } = self;
+        let address =
+            |listener: &TcpListener, configured| listener.local_addr().unwrap_or(configured);
+        let drained = CancellationToken::new();
+        let refusals = app::record_refusals(shared.app.clone(), drained.clone().cancelled_owned());
+        let running = Running {
+            server_addr: address(&server, config.server.listen),
+            gateway_addr: address(&gateway, config.gateway.listen),
+            ops_addr: address(&ops, config.ops.listen),
+            new_bootstrap_token,
+            app: shared.app.clone(),
+            stopping: shared.stopping.clone(),
+            tasks: shared.tasks.clone(),
+            refusals: tokio::spawn(refusals),
+            drained,
+            follower,
+        };
+        let tasks = &running.tasks;
+        let stopping = &running.stopping;
+        let allowed = Connections::allowed();
+        tasks.spawn(listen::serve(
+            server,
+            http::routes(shared.clone()),
+            stopping.clone(),
+            allowed.server,
+        ));
+        tasks.spawn(listen::serve(
+            gateway,
+            gateway::routes(shared.clone()),
+            stopping.clone(),
+            allowed.gateway,
+        ));
+        tasks.spawn(listen::serve(
+            ops,
+            ops::routes(shared.clone()),
+            stopping.clone(),
+            usize::MAX,
+        ));
+        tasks.spawn(maintenance::run(shared.clone()));
+        tasks.spawn(maintenance::catch_up(shared.clone()));
+        tasks.spawn(maintenance::rewrap(shared.clone()));
+        tasks.spawn(maintenance::seal(shared.clone()));
+        integrity::watch(shared);
+        running
+    }
 }
 
 impl Running {
