@@ -272,7 +272,8 @@ impl Bound {
         tasks.spawn(maintenance::run(shared.clone()));
         tasks.spawn(maintenance::catch_up(shared.clone()));
         tasks.spawn(maintenance::rewrap(shared.clone()));
-        tasks.spawn(maintenance::seal(shared.clone()));
+        let sealed = shared.clone();
+        tasks.spawn_blocking(move || maintenance::seal(&sealed));
         integrity::watch(shared);
         running
     }
@@ -297,7 +298,10 @@ impl Running {
         })
         .await;
         // A log that is closed can be read, and who opens it meanwhile may seal it, too.
-        in_time(maintenance::seal_the_rest(&self.app.log, &self.app.vault)).await;
+        let sealing = tokio::task::spawn_blocking(move || {
+            maintenance::seal_the_rest(&self.app.log, &self.app.vault, CLOSE);
+        });
+        let _ = sealing.await;
     }
 }
 

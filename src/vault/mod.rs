@@ -48,7 +48,7 @@ pub use error::VaultError;
 pub use master::{MASTER_KEY_FILE, MasterKeyError, MasterKeys};
 pub use purpose::PurposeKeys;
 pub use scope::Scope;
-pub use seals::Seals;
+pub use seals::{Sealing, Seals};
 pub use signing::Rotation;
 pub use subject::Identity;
 pub use upstream::{Revision, StoredTokens, UpstreamTokens};

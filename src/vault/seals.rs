@@ -93,28 +93,17 @@ impl Vault {
             .await
     }
 
-    /// Seals the entries at `from` and after it, if all before them are sealed and they are not. Returns how many are sealed
-    /// then.
+    /// The seals as far as they have come, to be continued. Blocks.
     ///
     /// # Errors
     /// The store failed.
-    pub async fn seal_entries(&self, from: u64, entries: Vec<Vec<u8>>) -> Result<u64, VaultError> {
-        let continued = self.blocking(move |vault| {
-            let mut end = vault.0.store.read(End::read)?;
-            if end.entries() != from {
-                return Ok((end.entries(), Vec::new()));
-            }
-            for entry in &entries {
-                end.add(&vault.0.purpose_keys.seal, entry);
-            }
-            Ok((end.entries(), end.into_rows()))
-        });
-        let (sealed, rows) = continued.await?;
-        if !rows.is_empty() {
-            let lengthen = move |sql: &dyn Sql| sql.execute_each(LENGTHEN, &rows);
-            self.0.store.write(lengthen).await?;
-        }
-        Ok(sealed)
+    pub fn sealing(&self) -> Result<Sealing, VaultError> {
+        let end = self.0.store.read(End::read)?;
+        Ok(Sealing {
+            vault: self.clone(),
+            known: end.entries(),
+            end,
+        })
     }
 
     /// The seals that are there now, to be compared with the log's entries. Blocks.
@@ -150,6 +139,39 @@ impl Vault {
             )
         })?;
         Ok(())
+    }
+}
+
+/// Seals that are added to those in the store, and written together.
+pub struct Sealing {
+    vault: Vault,
+    known: u64,
+    end: End,
+}
+
+impl Sealing {
+    /// How many entries have a seal, which is also the position of the next.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.end.entries()
+    }
+
+    /// Seals the next entry.
+    pub fn add(&mut self, entry: &[u8]) {
+        self.end.add(&self.vault.0.purpose_keys.seal, entry);
+    }
+
+    /// Writes what was added, unless somebody else did meanwhile.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn write(self) -> Result<(), VaultError> {
+        if self.end.entries() == self.known {
+            return Ok(());
+        }
+        let rows = self.end.into_rows();
+        let lengthen = move |sql: &dyn Sql| sql.execute_each(LENGTHEN, &rows);
+        self.vault.0.store.write(lengthen).await
     }
 }
 

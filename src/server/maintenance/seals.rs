@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
+
 use crate::app::Unavailable;
 use crate::causes::chain;
 use crate::http::Shared;
 use crate::log::{Log, ReadError};
-use crate::vault::Vault;
+use crate::vault::{Sealing, Vault};
 
 /// An entry of a shared log is sealed after this or twice as long: a database that fails over to an asynchronous standby may take
 /// back its last entries, and what was sealed must be there for ever.
@@ -15,70 +17,92 @@ const SETTLED: Duration = Duration::from_secs(30);
 const SOON: Duration = Duration::from_secs(1);
 
 /// As many entries share a commit of the vault.
-const BATCH: u64 = 1024;
+const BATCH: u64 = 2048;
+/// So many are in memory at once, and then those go first who answer requests on the same CPU.
+const PIECE: u64 = 32;
 /// The pause between two batches: sealing a long log must not be felt.
 const PAUSE: Duration = Duration::from_millis(25);
 /// What stands in the way of sealing may stand there for long.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// Seals what will stay in the log, until the service stops.
-pub async fn seal(shared: Shared) {
-    let (log, vault) = (&shared.app.log, &shared.app.vault);
+/// Seals what will stay in the log, until the service stops. Blocks, on one thread for all: of memory that was needed for a
+/// moment each thread keeps some.
+pub fn seal(shared: &Shared) {
+    let log = &shared.app.log;
     let pause = if log.is_shared() { SETTLED } else { SOON };
-    let sealing = async {
-        let (mut settled, mut warned) = (0, None::<Instant>);
-        loop {
-            let head = log.head();
-            let end = if log.is_shared() { settled } else { head };
-            if shared.app.integrity.sealed() < end {
-                match seal_until(log, vault, end, PAUSE).await {
-                    Ok(sealed) => shared.app.integrity.note_sealed(sealed),
-                    Err(error) if warned.is_none_or(|at| at.elapsed() > WARN_EVERY) => {
-                        tracing::warn!(error = chain(&error), "entries are not sealed");
-                        warned = Some(Instant::now());
-                    }
-                    Err(_) => {}
-                }
-            }
-            settled = head;
-            tokio::time::sleep(pause).await;
-        }
+    let goes_on_after = |pause| {
+        let stopped = tokio::time::timeout(pause, shared.stopping.cancelled());
+        Handle::current().block_on(stopped).is_err()
     };
-    shared.stopping.run_until_cancelled(sealing).await;
+    let (mut settled, mut warned) = (0, None::<Instant>);
+    loop {
+        let head = log.head();
+        let end = if log.is_shared() { settled } else { head };
+        if shared.app.integrity.sealed() < end {
+            match seal_until(log, &shared.app.vault, end, || goes_on_after(PAUSE)) {
+                Ok(sealed) => shared.app.integrity.note_sealed(sealed),
+                Err(error) if warned.is_none_or(|at| at.elapsed() > WARN_EVERY) => {
+                    tracing::warn!(error = chain(&error), "entries are not sealed");
+                    warned = Some(Instant::now());
+                }
+                Err(_) => {}
+            }
+        }
+        settled = head;
+        if !goes_on_after(pause) {
+            return;
+        }
+    }
 }
 
-/// Seals the last entries of a log that nobody else can take back, before it is closed.
-pub async fn seal_the_rest(log: &Log, vault: &Vault) {
+/// Seals the last entries of a log that nobody else can take back, as many as it can in that time. Blocks.
+pub fn seal_the_rest(log: &Log, vault: &Vault, time: Duration) {
     if log.is_shared() {
         return;
     }
-    if let Err(error) = seal_until(log, vault, log.head(), Duration::ZERO).await {
+    let begun = Instant::now();
+    if let Err(error) = seal_until(log, vault, log.head(), || begun.elapsed() < time) {
         tracing::warn!(error = chain(&error), "the last entries are not sealed");
     }
 }
 
-/// Seals the first `end` entries, as far as they are not, with a `pause` between batches; returns how many are sealed then.
+/// Seals the first `end` entries, as far as they are not and while it `goes_on` between batches; returns how many are sealed
+/// then. Blocks a thread of the runtime that may block.
 ///
 /// # Errors
 /// A store failed, or an entry is damaged; what is before it is sealed.
-pub async fn seal_until(
+pub fn seal_until(
     log: &Log,
     vault: &Vault,
     end: u64,
-    pause: Duration,
+    goes_on: impl Fn() -> bool,
 ) -> Result<u64, Unavailable> {
-    let mut sealed = vault.sealed_entries().await?;
-    if sealed == 0 && end > 0 {
-        tracing::info!(entries = end, "the log is sealed from now on, as it is");
+    loop {
+        let mut sealing = vault.sealing()?;
+        let before = sealing.entries();
+        if before == 0 && end > 0 {
+            tracing::info!(entries = end, "the log is sealed from now on, as it is");
+        }
+        let read = add_entries(log, &mut sealing, end.min(before + BATCH));
+        let sealed = sealing.entries();
+        Handle::current().block_on(sealing.write())?;
+        read?;
+        if sealed >= end || sealed == before || !goes_on() {
+            return Ok(sealed);
+        }
     }
-    let mut limit = BATCH;
-    while sealed < end {
-        let wanted = limit.min(end - sealed) as usize;
-        let entries = match log.read_after(sealed, wanted).await {
+}
+
+/// Adds the log's entries up to `end`, or up to the first that is damaged.
+fn add_entries(log: &Log, sealing: &mut Sealing, end: u64) -> Result<(), ReadError> {
+    let mut limit = PIECE;
+    while sealing.entries() < end {
+        let (next, wanted) = (sealing.entries(), limit.min(end - sealing.entries()));
+        let entries = match log.read_after_blocking(next, wanted as usize) {
             Err(ReadError::Corrupt {
                 position: Some(at), ..
-            }) if (sealed + 1..sealed + wanted as u64).contains(&at) => {
-                limit = at - sealed;
+            }) if (next + 1..next + wanted).contains(&at) => {
+                limit = at - next;
                 continue;
             }
             entries => entries?,
@@ -86,11 +110,10 @@ pub async fn seal_until(
         if entries.is_empty() {
             break;
         }
-        let entries = entries.into_iter().map(|stored| stored.entry).collect();
-        sealed = vault.seal_entries(sealed, entries).await?;
-        if sealed < end {
-            tokio::time::sleep(pause).await;
+        for stored in entries {
+            sealing.add(&stored.entry);
         }
+        std::thread::yield_now();
     }
-    Ok(sealed)
+    Ok(())
 }
