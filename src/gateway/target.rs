@@ -84,13 +84,9 @@ impl Target {
         format!("{origin}{}{path}", super::resource_metadata::PATH)
     }
 
-    /// What a token is good for here: the proxy's own resource everywhere, `/mcp` only there.
+    /// What a token may be for to be good here.
     pub(super) fn audiences(&self, urls: &Urls) -> Vec<String> {
-        let mut audiences = vec![urls.mcp(self.terms.id)];
-        if self.is_default {
-            audiences.push(urls.default_mcp());
-        }
-        audiences
+        urls.audiences(self.terms.id, self.is_default)
     }
 
     /// What a client is told to ask for: what it would get anyway, and what every call needs.

@@ -146,9 +146,8 @@ impl Parts {
     /// The same as text, canonical first.
     #[must_use]
     pub fn audiences(&self, proxy: ProxyId) -> Vec<String> {
-        let OwnResources { canonical, others } = self.own_resources(proxy);
-        let all = std::iter::once(canonical).chain(others);
-        all.map(|resource| resource.as_str().to_owned()).collect()
+        let is_default = self.default_proxy() == Some(proxy);
+        self.urls.audiences(proxy, is_default)
     }
 
     /// Answers, and takes note of what was refused and is not in a stream already.

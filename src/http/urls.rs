@@ -37,6 +37,15 @@ impl Urls {
         format!("{}/mcp", self.gateway)
     }
 
+    /// What a token is good for at a proxy, canonical first: its own resource everywhere, that of `/mcp` only where it is the
+    /// default.
+    #[must_use]
+    pub fn audiences(&self, proxy: ProxyId, is_default: bool) -> Vec<String> {
+        let mut audiences = vec![self.mcp(proxy)];
+        audiences.extend(is_default.then(|| self.default_mcp()));
+        audiences
+    }
+
     /// A proxy's canonical resource identifier (RFC 8707).
     #[must_use]
     pub fn resource(&self, proxy: ProxyId) -> Resource {

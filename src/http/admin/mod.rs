@@ -73,9 +73,8 @@ pub fn routes<S: Clone + Send + Sync + 'static>(shared: Shared) -> Router<S> {
         readers: Arc::new(Semaphore::new(READERS_MAX)),
         node: clock::event_id().0,
     }));
-    let (router, table) = table().split_for_parts();
-    router
-        .merge(openapi::route(table))
+    Router::from(table())
+        .merge(openapi::route())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(middleware::from_fn_with_state(

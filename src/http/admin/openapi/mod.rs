@@ -4,6 +4,8 @@
 
 mod oauth;
 
+use std::sync::LazyLock;
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::header;
@@ -24,13 +26,17 @@ use crate::investigation::RenderedEvent;
 const PATH: &str = "/api/v1/openapi.json";
 
 /// `GET /api/v1/openapi.json`, which anybody may read: it describes this program, not this
-/// installation.
-pub(super) fn route(table: OpenApi) -> Router<Admin> {
-    let document = serde_json::to_vec(&document(table)).unwrap_or_default();
-    let document = Bytes::from(document);
-    let answer = move || {
-        let document = document.clone();
-        async move { ([(header::CONTENT_TYPE, "application/json")], document) }
+/// installation. It is made when somebody asks for it first, which most servers never hear.
+pub(super) fn route() -> Router<Admin> {
+    static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
+        let document = document(super::table().into_openapi());
+        serde_json::to_vec(&document).unwrap_or_default().into()
+    });
+    let answer = || async {
+        (
+            [(header::CONTENT_TYPE, "application/json")],
+            DOCUMENT.clone(),
+        )
     };
     Router::new().route(PATH, get(answer))
 }
