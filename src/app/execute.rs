@@ -9,7 +9,7 @@ use domain::id::EventId;
 use super::stamp::{self, Place};
 use super::streams::{Known, Slot};
 use super::{App, Context, Stored, Unavailable};
-use crate::log::{Append, AppendError, NewEntry, Pending, Premise};
+use crate::log::{Append, AppendError, NewEntry, Pending, Premise, Share};
 use crate::vault::VaultError;
 
 /// A conflict means that somebody else was faster; this many times we try again.
@@ -35,6 +35,26 @@ pub struct Executed<A: Stored> {
     pub state: Arc<A>,
 }
 
+/// What else there is to an execution.
+struct How<A> {
+    /// What it rests on.
+    premises: Vec<Premise>,
+    /// The state as long as nothing else is known.
+    assumed: Option<Arc<Slot<A>>>,
+    /// Where its first append goes.
+    share: Option<Share>,
+}
+
+impl<A> Default for How<A> {
+    fn default() -> Self {
+        Self {
+            premises: Vec::new(),
+            assumed: None,
+            share: None,
+        }
+    }
+}
+
 impl App {
     /// Executes a command on an aggregate.
     ///
@@ -49,7 +69,29 @@ impl App {
     where
         A::Command: Clone,
     {
-        self.run(id, command, Vec::new(), context, None).await
+        self.run(id, command, How::default(), context).await
+    }
+
+    /// Executes a command whose events share a commit with those of others.
+    ///
+    /// # Errors
+    /// As [`App::execute`].
+    pub async fn execute_with<A: Stored>(
+        &self,
+        share: Share,
+        id: A::Id,
+        command: A::Command,
+        context: &Context,
+    ) -> Result<Executed<A>, ExecuteError<A::Rule>>
+    where
+        A::Command: Clone,
+    {
+        let share = Some(share);
+        let how = How {
+            share,
+            ..How::default()
+        };
+        self.run(id, command, how, context).await
     }
 
     /// Executes a command that rests on what other streams say: nothing is recorded if one of them has grown since.
@@ -66,11 +108,15 @@ impl App {
     where
         A::Command: Clone,
     {
-        self.run(id, command, premises, context, None).await
+        let how = How {
+            premises,
+            ..How::default()
+        };
+        self.run(id, command, how, context).await
     }
 
     /// Executes the first command on an aggregate whose id was just drawn: its stream is taken to
-    /// be empty without a look, which the append then proves.
+    /// be empty without a look, which the append then proves. Its events may share a commit with those of others.
     ///
     /// # Errors
     /// As [`App::execute`].
@@ -79,21 +125,25 @@ impl App {
         id: A::Id,
         command: A::Command,
         context: &Context,
+        share: Option<Share>,
     ) -> Result<Executed<A>, ExecuteError<A::Rule>>
     where
         A::Command: Clone,
     {
-        let empty = Some(Arc::default());
-        self.run(id, command, Vec::new(), context, empty).await
+        let how = How {
+            assumed: Some(Arc::default()),
+            share,
+            ..How::default()
+        };
+        self.run(id, command, how, context).await
     }
 
     async fn run<A: Stored>(
         &self,
         id: A::Id,
         command: A::Command,
-        premises: Vec<Premise>,
+        mut how: How<A>,
         context: &Context,
-        mut assumed: Option<Arc<Slot<A>>>,
     ) -> Result<Executed<A>, ExecuteError<A::Rule>>
     where
         A::Command: Clone,
@@ -106,19 +156,26 @@ impl App {
             let cached = if reload {
                 None
             } else {
-                cache.get(&stream).or_else(|| assumed.take())
+                cache.get(&stream).or_else(|| how.assumed.take())
             };
             let (slot, is_read) = match cached {
                 Some(slot) => (slot, false),
                 None => (self.read::<A>(&stream).await?, true),
             };
-            let _turn = slot.turn.lock().await;
+            let _turn = match slot.turn.try_lock() {
+                Ok(turn) => turn,
+                Err(_) => {
+                    // Whose turn it is may wait for others who have a share in its batch.
+                    how.share = None;
+                    slot.turn.lock().await
+                }
+            };
             let Some(before) = slot.current() else {
                 reload = true;
                 continue;
             };
-            let (command, rests_on) = (command.clone(), premises.clone());
-            let submitted = match self.submit(&before, &stream, command, rests_on, &context) {
+            let command = command.clone();
+            let submitted = match self.submit(&before, &stream, command, &mut how, &context) {
                 Ok(submitted) => submitted,
                 Err(VaultError::NotLoaded(scope)) => {
                     if let Some(bare) = self.prepare_to_seal(scope, &context).await? {
@@ -152,7 +209,7 @@ impl App {
                 }
                 Err(AppendError::Conflict { actual }) => {
                     slot.follow(actual);
-                    if !premises.is_empty() {
+                    if !how.premises.is_empty() {
                         return Err(Unavailable::Overtaken.into());
                     }
                     reload = true;
@@ -169,7 +226,7 @@ impl App {
         before: &Known<A>,
         stream: &str,
         command: A::Command,
-        premises: Vec<Premise>,
+        how: &mut How<A>,
         context: &Context,
     ) -> Result<Submitted<A>, VaultError> {
         let (events, rule) = match before.state.decide(command, context.now) {
@@ -208,12 +265,16 @@ impl App {
             state: Arc::new(state),
             version: before.version + entries.len() as u64,
         };
-        let pending = self.log.submit(Append {
+        let append = Append {
             stream: stream.to_owned(),
             expected: before.version,
-            premises,
+            premises: how.premises.clone(),
             entries,
-        });
+        };
+        let pending = match how.share.take() {
+            Some(share) => share.submit(append),
+            None => self.log.submit(append),
+        };
         Ok(Submitted {
             rule,
             events: identified,

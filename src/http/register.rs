@@ -54,7 +54,10 @@ pub async fn register(
             registration_token: registration_token.hash(),
         }));
         let by = context.by(Actor::Client(client_id));
-        let executed = shared.app.create::<Client>(client_id, command, &by).await?;
+        let executed = shared
+            .app
+            .create::<Client>(client_id, command, &by, None)
+            .await?;
         let registration = executed.state.registration().ok_or_else(gone)?;
         Ok(answer(
             &shared,

@@ -38,6 +38,7 @@ mod queue;
 mod readers;
 mod sqlite;
 mod stream_index;
+mod together;
 mod types;
 mod writer;
 
@@ -60,6 +61,7 @@ pub use queue::{Pending, QUEUE_LIMIT};
 pub use readers::Readers;
 pub use sqlite::SqliteBackend;
 pub use stream_index::Agreement;
+pub use together::Share;
 pub use types::{
     Append, AppendError, Appended, BackupError, MAX_ENTRY_BYTES, NewEntry, OpenError, Premise,
     ReadError, StoreError, StoredEntry,

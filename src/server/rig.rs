@@ -57,7 +57,7 @@ pub async fn register(shared: &Shared, now: Timestamp) -> ClientId {
     assert!(
         shared
             .app
-            .create::<Client>(id, command, &context)
+            .create::<Client>(id, command, &context, None)
             .await
             .is_ok()
     );

@@ -140,6 +140,22 @@ async fn an_append_may_rest_on_other_streams() {
 }
 
 #[tokio::test]
+async fn who_has_a_share_in_a_batch_is_waited_for() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let log = store.open(dir.path());
+        let [first, second, given_up] = log.together();
+        let first = first.submit(append("a", 0, &["a0"]));
+        let second = second.submit(append("b", 5, &["early"]));
+        // What is not in the batch goes past it.
+        assert_eq!(said(&log.append(append("c", 0, &["c0"])).await), "at 0");
+        drop(given_up);
+        assert_eq!(said(&first.await), "at 1");
+        assert_eq!(said(&second.await), "has 0");
+    }
+}
+
+#[tokio::test]
 async fn appends_of_a_batch_are_independent_and_see_each_other() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();

@@ -12,6 +12,7 @@ use crate::causes::chain;
 use crate::federation::Login;
 use crate::http::Shared;
 use crate::http::authorize::Transaction;
+use crate::log::Share;
 use crate::vault::{self, VaultError};
 
 /// RFC 9700 §2.1.1 asks for a short life; a minute is a slow client.
@@ -57,9 +58,13 @@ pub(super) async fn record_login(
         code_challenge: transaction.request.code_challenge.clone(),
         grant_lifetime: terms.proxy.settings.grant_lifetime(),
     }));
-    let grant = shared.app.create::<Grant>(grant_id, command, &by);
-    let seen = first_seen(shared, subject, transaction.provider_id, &by);
+    let [granting, seeing, authorizing] = shared.app.log.together();
+    let grant = shared
+        .app
+        .create::<Grant>(grant_id, command, &by, Some(granting));
+    let seen = first_seen(shared, seeing, subject, transaction.provider_id, &by);
     let first_authorization = async {
+        let share = authorizing;
         let registration = client.registration();
         if registration.is_none_or(|known| known.first_authorized_at.is_some()) {
             return;
@@ -67,7 +72,10 @@ pub(super) async fn record_login(
         let client_id = transaction.request.client_id;
         let command = client::Command::RecordFirstAuthorization;
         let by = impersonal(&by);
-        let recorded = shared.app.execute::<Client>(client_id, command, &by).await;
+        let recorded = shared
+            .app
+            .execute_with::<Client>(share, client_id, command, &by)
+            .await;
         if let Err(ExecuteError::Unavailable(error)) = recorded {
             tracing::warn!(
                 error = chain(&error),
@@ -89,7 +97,13 @@ pub(super) fn impersonal(by: &Context) -> Context {
     }
 }
 
-async fn first_seen(shared: &Shared, subject: SubjectId, provider_id: ProviderId, by: &Context) {
+async fn first_seen(
+    shared: &Shared,
+    share: Share,
+    subject: SubjectId,
+    provider_id: ProviderId,
+    by: &Context,
+) {
     match shared.app.state::<Subject>(subject).await {
         Ok(known) if *known != Subject::default() => return,
         Ok(_) => {}
@@ -100,7 +114,10 @@ async fn first_seen(shared: &Shared, subject: SubjectId, provider_id: ProviderId
         subject,
         provider_id,
     };
-    let recorded = shared.app.execute::<Subject>(subject, command, &by).await;
+    let recorded = shared
+        .app
+        .execute_with::<Subject>(share, subject, command, &by)
+        .await;
     if let Err(ExecuteError::Unavailable(error)) = recorded {
         tracing::warn!(
             error = chain(&error),
