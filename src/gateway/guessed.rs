@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 
 use crate::http::error::OAuthError;
 use crate::http::form::Posted;
-use crate::http::request::Caller;
 use crate::http::{Shared, metadata as server_metadata, register as registration, token as tokens};
 
 pub(super) use server_metadata::by_query as metadata;
@@ -35,23 +34,15 @@ pub(super) async fn authorize(State(shared): State<Shared>, RawQuery(query): Raw
 }
 
 /// `POST /token`
-pub(super) async fn token(
-    State(shared): State<Shared>,
-    caller: Caller,
-    posted: Posted,
-) -> Response {
+pub(super) async fn token(State(shared): State<Shared>, posted: Posted) -> Response {
     let proxy = default_proxy(&shared);
-    tokens::token(State(shared), proxy, caller, posted).await
+    tokens::token(State(shared), proxy, posted).await
 }
 
 /// `POST /register`
-pub(super) async fn register(
-    State(shared): State<Shared>,
-    caller: Caller,
-    posted: Posted,
-) -> Response {
+pub(super) async fn register(State(shared): State<Shared>, posted: Posted) -> Response {
     let proxy = default_proxy(&shared);
-    registration::register(State(shared), proxy, caller, posted).await
+    registration::register(State(shared), proxy, posted).await
 }
 
 /// Empty, and so unknown to every handler, if there is none.

@@ -15,7 +15,6 @@ use super::authorize::{
 use super::cookies::{STEP_S, Step};
 use super::form::{Form, Posted};
 use super::pages::ErrorPage;
-use super::request::Caller;
 use super::{Shared, callback, restart};
 use crate::app::{Context, ExecuteError, ProxyTerms, RefusedRequest};
 use crate::tokens::sealed;
@@ -29,8 +28,11 @@ const FOR_ANOTHER_PROXY: &str = "consent_for_another_proxy";
 pub async fn decide(
     State(shared): State<Shared>,
     Path(proxy): Path<String>,
-    Caller(context): Caller,
-    Posted { headers, body }: Posted,
+    Posted {
+        context,
+        headers,
+        body,
+    }: Posted,
 ) -> Response {
     let terms = match shared.proxy(&proxy).await {
         Ok(terms) => terms,

@@ -5,10 +5,14 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 
 use super::error::OAuthError;
-use super::request::body;
+use super::request::{Caller, body};
+use crate::app::Context;
+use crate::clock;
 
 /// A request that a client posted, taken apart without copying it.
 pub struct Posted {
+    /// Its circumstances; now is when all of it was there, however slowly it came.
+    pub context: Context,
     /// Its headers.
     pub headers: HeaderMap,
     /// Its body, read to the end.
@@ -20,8 +24,14 @@ impl<S: Send + Sync> FromRequest<S> for Posted {
 
     async fn from_request(mut request: Request, state: &S) -> Result<Self, Self::Rejection> {
         let headers = std::mem::take(request.headers_mut());
+        let mut context = Caller::of(request.extensions());
         let body = body(request, state).await?;
-        Ok(Self { headers, body })
+        context.now = clock::now();
+        Ok(Self {
+            context,
+            headers,
+            body,
+        })
     }
 }
 
@@ -101,4 +111,23 @@ pub(crate) fn is_form(headers: &HeaderMap) -> bool {
             mime.trim()
                 .eq_ignore_ascii_case("application/x-www-form-urlencoded")
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn now_is_when_all_of_a_request_was_there() {
+        let began = clock::now() - TimeDelta::seconds(20);
+        let mut request = Request::new(Body::from("a=b"));
+        let caller = Caller(Context::system(began));
+        request.extensions_mut().insert(caller);
+        let posted = Posted::from_request(request, &()).await;
+        let now = posted.map(|posted| posted.context.now).ok();
+        assert!(now.is_some_and(|now| now - began >= TimeDelta::seconds(20)));
+    }
 }

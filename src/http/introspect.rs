@@ -16,7 +16,6 @@ use super::Shared;
 use super::client_authentication::authenticate;
 use super::error::{Code, OAuthError, no_store};
 use super::form::{Form, Posted};
-use super::request::Caller;
 use super::revoke::verified;
 use crate::app::ProxyTerms;
 use crate::tokens::access::{self, Expected};
@@ -26,8 +25,11 @@ use crate::tokens::refresh::RefreshToken;
 pub async fn introspect(
     State(shared): State<Shared>,
     Path(proxy): Path<String>,
-    Caller(context): Caller,
-    Posted { headers, body }: Posted,
+    Posted {
+        context,
+        headers,
+        body,
+    }: Posted,
 ) -> Response {
     let outcome = async {
         let terms = shared.proxy(&proxy).await?;

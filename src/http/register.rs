@@ -31,8 +31,11 @@ const ENDPOINT: &str = "registration";
 pub async fn register(
     State(shared): State<Shared>,
     Path(proxy): Path<String>,
-    Caller(context): Caller,
-    Posted { headers, body }: Posted,
+    Posted {
+        context,
+        headers,
+        body,
+    }: Posted,
 ) -> Response {
     let outcome = async {
         let terms = shared.proxy(&proxy).await?;
@@ -96,8 +99,11 @@ pub async fn read(
 pub async fn update(
     State(shared): State<Shared>,
     Path((proxy, client)): Path<(String, String)>,
-    Caller(context): Caller,
-    Posted { headers, body }: Posted,
+    Posted {
+        context,
+        headers,
+        body,
+    }: Posted,
 ) -> Response {
     let outcome = async {
         let (terms, client_id, token) =

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use domain::entry::Actor;
@@ -36,11 +36,18 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(parts
-            .extensions
-            .get::<Self>()
-            .cloned()
-            .unwrap_or_else(|| Self(Context::system(clock::now()))))
+        Ok(Self(Self::of(&parts.extensions)))
+    }
+}
+
+impl Caller {
+    /// The circumstances that [`identify`] has put beside a request.
+    pub(super) fn of(extensions: &Extensions) -> Context {
+        let identified = extensions.get::<Self>();
+        identified.map_or_else(
+            || Context::system(clock::now()),
+            |Self(known)| known.clone(),
+        )
     }
 }
 

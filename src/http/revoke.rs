@@ -13,7 +13,6 @@ use super::Shared;
 use super::client_authentication::authenticate;
 use super::error::{OAuthError, no_store};
 use super::form::{Form, Posted};
-use super::request::Caller;
 use crate::app::{ExecuteError, Unavailable};
 use crate::tokens::access;
 use crate::tokens::refresh::RefreshToken;
@@ -22,8 +21,11 @@ use crate::tokens::refresh::RefreshToken;
 pub async fn revoke(
     State(shared): State<Shared>,
     Path(proxy): Path<String>,
-    Caller(context): Caller,
-    Posted { headers, body }: Posted,
+    Posted {
+        context,
+        headers,
+        body,
+    }: Posted,
 ) -> Response {
     let outcome = async {
         let terms = shared.proxy(&proxy).await?;

@@ -22,7 +22,6 @@ use super::client_authentication::{AuthenticatedClient, authenticate, authentica
 use super::error::{Code, OAuthError, no_store};
 use super::form::{Form, Posted};
 use super::provider_tokens;
-use super::request::Caller;
 use super::revoke::verified;
 use crate::app::{Context, ExecuteError, ProxyTerms};
 use crate::causes::chain;
@@ -38,8 +37,11 @@ const ENDPOINT: &str = "token";
 pub async fn token(
     State(shared): State<Shared>,
     Path(proxy): Path<String>,
-    Caller(context): Caller,
-    Posted { headers, body }: Posted,
+    Posted {
+        context,
+        headers,
+        body,
+    }: Posted,
 ) -> Response {
     let outcome = async {
         let terms = shared.proxy(&proxy).await?;
