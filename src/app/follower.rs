@@ -175,8 +175,11 @@ pub(super) fn decode_entry(stored: &StoredEntry) -> Result<Entry, Unreadable> {
 /// # Errors
 /// The entry holds no event that this program knows, or the vault cannot be read.
 pub fn decode(vault: &Vault, stored: &StoredEntry) -> Result<Recorded, Unreadable> {
+    opened(vault, decode_entry(stored)?, stored)
+}
+
+fn opened(vault: &Vault, entry: Entry, stored: &StoredEntry) -> Result<Recorded, Unreadable> {
     let position = stored.position;
-    let entry = decode_entry(stored)?;
     let personal = personal(vault, &entry, stored.sealed.as_deref())
         .map_err(|why| Unreadable { position, why })?;
     Ok(Recorded {
@@ -297,21 +300,25 @@ fn step(
         return Ok(0);
     }
     let stored = app.log.follow_blocking(folded, BATCH)?;
-    let mut batch = Vec::with_capacity(stored.len());
+    // Memory first: the key of a personal part may have to be fetched from far away.
+    let mut entries = Vec::with_capacity(stored.len());
     for stored in &stored {
-        if batch.len() % PIECE == PIECE - 1 {
-            std::thread::yield_now();
+        let entry = decode_entry(stored)?;
+        if stored.position >= memory {
+            app.follow(&entry);
         }
-        let recorded = decode(&app.vault, stored)?;
-        if recorded.position >= memory {
-            app.follow(&recorded.entry);
-        }
-        batch.push(recorded);
+        entries.push(entry);
+        give_way_after(entries.len());
     }
     if let Some(last) = stored.last()
         && last.position >= memory
     {
         app.progress.memory.send_replace(last.position + 1);
+    }
+    let mut batch = Vec::with_capacity(stored.len());
+    for (entry, stored) in entries.into_iter().zip(&stored) {
+        batch.push(opened(&app.vault, entry, stored)?);
+        give_way_after(batch.len());
     }
     let unopened = |recorded: &&Recorded| matches!(recorded.personal, PersonalPart::Unopened(_));
     if let Some(Recorded { position, .. }) = batch.iter().find(unopened) {
@@ -322,6 +329,12 @@ fn step(
         app.progress.read_model.send_replace(read_model.position());
     }
     Ok(batch.len())
+}
+
+fn give_way_after(events: usize) {
+    if events.is_multiple_of(PIECE) {
+        std::thread::yield_now();
+    }
 }
 
 #[cfg(test)]
