@@ -210,6 +210,7 @@ async fn measure(
     }
     if plan.wants(Kind::Size) {
         tell("sizing");
+        report.program()?;
         size::measure(plan, surroundings, &mut report).await?;
     }
     rounds::measure(plan, surroundings, &upstream, &mut report, tell).await?;

@@ -214,16 +214,39 @@ impl Report {
     }
 
     pub(super) fn memory_idle(&mut self, memory: Option<Memory>) {
-        self.memory("memory_idle", "memory, idle", memory);
+        self.memory(
+            "memory_idle",
+            "memory, idle",
+            memory.map(|memory| memory.now_mib),
+        );
+    }
+
+    /// Before anything else but logins was asked of the server.
+    pub(super) fn memory_refreshing(&mut self, memory: Option<Memory>) {
+        let title = "memory, highest while only refreshing";
+        self.memory(
+            "memory_refreshing",
+            title,
+            memory.map(|memory| memory.highest_mib),
+        );
     }
 
     pub(super) fn memory_loaded(&mut self, memory: Option<Memory>) {
-        self.memory("memory_loaded", "memory, after the load", memory);
-        let highest = memory.map(|memory| Memory {
-            now_mib: memory.highest_mib,
-            ..memory
-        });
-        self.memory("memory_highest", "memory, highest under load", highest);
+        let now = memory.map(|memory| memory.now_mib);
+        self.memory("memory_loaded", "memory, after the load", now);
+        let title = "memory, highest under load";
+        self.memory(
+            "memory_highest",
+            title,
+            memory.map(|memory| memory.highest_mib),
+        );
+    }
+
+    pub(super) fn program(&mut self) -> std::io::Result<()> {
+        let program = std::env::current_exe().and_then(std::fs::metadata)?;
+        let mib = program.len() as f64 / f64::from(1 << 20);
+        self.figure("program", "the program itself", rounded(mib, 1), "MiB");
+        Ok(())
     }
 
     pub(super) fn size(&mut self, size: &SizePerGrant) {
@@ -269,15 +292,15 @@ impl Report {
             ),
         ];
         for (name, title, memory) in memory {
-            self.memory(name, &title, memory);
+            self.memory(name, &title, memory.map(|memory| memory.now_mib));
         }
         let rate = rounded(streams.events_per_second, 0);
         self.figure("stream_events", "events over them", rate, "per second");
     }
 
-    fn memory(&mut self, name: &'static str, title: &str, memory: Option<Memory>) {
-        if let Some(memory) = memory {
-            self.figure(name, title, rounded(memory.now_mib, 1), "MiB");
+    fn memory(&mut self, name: &'static str, title: &str, mib: Option<f64>) {
+        if let Some(mib) = mib {
+            self.figure(name, title, rounded(mib, 1), "MiB");
         }
     }
 

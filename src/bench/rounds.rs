@@ -175,6 +175,9 @@ pub(super) async fn measure(
         for line in order {
             stage.nodes[0].catch_up().await?;
             line.samples.push(stage.sample(line.load).await?);
+            if round == 0 && line.load == Load::Refresh {
+                report.memory_refreshing(stage.nodes[0].memory());
+            }
         }
     }
     report.loads(plan, &lines);
