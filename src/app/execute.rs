@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use domain::Fact;
 use domain::id::EventId;
+use tokio::sync::MutexGuard;
 
 use super::stamp::{self, Place};
 use super::streams::{Known, Slot};
@@ -43,6 +44,19 @@ struct How<A> {
     assumed: Option<Arc<Slot<A>>>,
     /// Where its first append goes.
     share: Option<Share>,
+}
+
+impl<A> How<A> {
+    /// Who has a share waits for no turn, but gives it up: whose turn it is may wait for others with a share in its batch.
+    async fn turn<'s>(&mut self, slot: &'s Slot<A>) -> MutexGuard<'s, ()> {
+        match slot.turn.try_lock() {
+            Ok(turn) => turn,
+            Err(_) => {
+                self.share = None;
+                slot.turn.lock().await
+            }
+        }
+    }
 }
 
 impl<A> Default for How<A> {
@@ -162,14 +176,7 @@ impl App {
                 Some(slot) => (slot, false),
                 None => (self.read::<A>(&stream).await?, true),
             };
-            let _turn = match slot.turn.try_lock() {
-                Ok(turn) => turn,
-                Err(_) => {
-                    // Whose turn it is may wait for others who have a share in its batch.
-                    how.share = None;
-                    slot.turn.lock().await
-                }
-            };
+            let _turn = how.turn(&slot).await;
             let Some(before) = slot.current() else {
                 reload = true;
                 continue;
