@@ -96,3 +96,32 @@ async fn a_log_with_a_missing_entry_stops_the_start() {
     let refused = again.await.expect("it does not wait for ever");
     assert!(refused.is_err());
 }
+
+#[tokio::test]
+async fn who_waits_for_a_turn_holds_no_batch_up() {
+    use domain::client::{Client, Command};
+    use futures_util::FutureExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let (shared, follower) = start(folder.path()).await;
+    let now = clock::now();
+    let [client, other] = [register(&shared, now).await, register(&shared, now).await];
+    let (app, context) = (&shared.app, Context::system(now));
+    let authorized = |share, id| {
+        app.execute_with::<Client>(share, id, Command::RecordFirstAuthorization, &context)
+    };
+
+    let [one, beside_one] = app.log.together();
+    let [two, beside_two] = app.log.together();
+    let mut has_the_turn = Box::pin(authorized(one, client));
+    let mut waits_for_it = Box::pin(authorized(two, client));
+    assert!((&mut has_the_turn).now_or_never().is_none());
+    assert!((&mut waits_for_it).now_or_never().is_none());
+    assert!(authorized(beside_two, other).await.is_ok());
+    drop(beside_one);
+    assert!(has_the_turn.await.is_ok());
+    assert!(waits_for_it.await.is_ok());
+
+    app.log.close().await;
+    follower.end().await;
+}

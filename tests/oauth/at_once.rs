@@ -1,5 +1,6 @@
-//! Two people who answer one authorization at the same moment.
+//! Two people who answer one authorization at the same moment, and one person who answers several.
 
+use futures_util::future::join_all;
 use grantlog::vault::{FILE_NAME, MasterKeys, Vault};
 use serde_json::Value;
 use support::{Browser, Page, Pkce};
@@ -75,5 +76,52 @@ async fn a_grant_and_its_upstream_token_are_one_persons() {
             "{name}: {access_token}"
         );
         assert_eq!(newest["subject"], kept.subject.to_string());
+    }
+}
+
+/// Each puts what it records into a batch of its own, and a batch waits for all of its parts: that one of them waits for its turn
+/// on a stream, which is held for a part of another batch, must not make all wait for ever.
+#[tokio::test]
+async fn the_first_logins_of_a_person_at_a_client_all_end() {
+    const BROWSERS: u32 = 8;
+    const ROUNDS: usize = 6;
+    let rig = Rig::start().await;
+    for round in 0..ROUNDS {
+        let client = rig.client().await;
+        rig.provider.user(User {
+            sub: format!("carol-{round}"),
+            ..User::default()
+        });
+        let mut returning = Vec::new();
+        for _ in 0..BROWSERS {
+            let mut browser = Browser::new();
+            let url = client.authorize_url(&client.authorization(&Pkce::rfc7636()));
+            let callback = format!("{}/api/v1/oauth/callback/1", rig.server.url);
+            let page = browser.open(&url, &callback).await;
+            returning.push((browser, page.url.to_string()));
+        }
+        let gate = Gate::shut();
+        let held = Fault::Held(gate.clone());
+        rig.provider.behave(Behaviour::At(Endpoint::Token, held));
+        let all = returning
+            .iter_mut()
+            .map(|(browser, url)| browser.open(url, REDIRECT_URI));
+        let open = async {
+            gate.arrived(BROWSERS).await;
+            gate.open();
+        };
+        let (pages, ()) = tokio::join!(join_all(all), open);
+        rig.provider.behave(Behaviour::WellBehaved);
+        for page in pages {
+            assert!(page.param("code").is_some(), "{}", page.url);
+        }
+    }
+    for (name, expected) in [
+        ("grant.login_succeeded", ROUNDS * BROWSERS as usize),
+        ("subject.first_seen", ROUNDS),
+        ("client.first_authorized", ROUNDS),
+    ] {
+        let events = rig.server.events(&format!("type={name}")).await;
+        assert_eq!(events.len(), expected, "{name}");
     }
 }
