@@ -17,8 +17,10 @@ const ATTEMPTS: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// A migration that waits for a reader makes all who come after it wait, too, so it waits for a second only: nodes go on
-/// working between two attempts.
-const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = 0";
+/// working between two attempts. What it has locked when its process stops in the middle is free after 5 s. Its statements take
+/// as long as they take.
+const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = 0; \
+    SET LOCAL idle_in_transaction_session_timeout = '5s'";
 
 /// Not a migration, and smaller than any: the row that is there while a move fills the store.
 const UNFINISHED: i32 = 0;
@@ -88,7 +90,7 @@ pub async fn migrate(
         match apply(client, schema, number, Migration { sql, ..*migration }).await {
             Err(error) if met_another(&error) && attempts < ATTEMPTS => {
                 attempts += 1;
-                client.batch_execute("ROLLBACK").await?;
+                within(client.batch_execute("ROLLBACK")).await?;
                 tokio::time::sleep(PAUSE).await;
             }
             Err(error) if migration.optional && number != declined && is_refused(&error) => {
@@ -98,7 +100,7 @@ pub async fn migrate(
                     number,
                     "the database goes without a migration"
                 );
-                client.batch_execute("ROLLBACK").await?;
+                within(client.batch_execute("ROLLBACK")).await?;
                 declined = number;
             }
             other => other?,
@@ -114,15 +116,18 @@ async fn apply(
     number: u32,
     migration: Migration,
 ) -> Result<(), Error> {
-    client.batch_execute(BEGIN).await?;
-    make_table(client, schema).await?;
     let contracts = migration.contracts;
     let record = format!(
         "INSERT INTO {schema}.migrations (number, contracts) VALUES ({number}, {contracts})"
     );
-    client.batch_execute(&record).await?;
+    within(async {
+        client.batch_execute(BEGIN).await?;
+        make_table(client, schema).await?;
+        Ok::<_, Error>(client.batch_execute(&record).await?)
+    })
+    .await?;
     client.batch_execute(migration.sql).await?;
-    Ok(client.batch_execute("COMMIT").await?)
+    within(client.batch_execute("COMMIT")).await
 }
 
 /// Makes the schema and its table of migrations, in the transaction that is open, unless they are there.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use grantlog::log::{Log, OpenError, Options};
+use grantlog::log::{Log, OpenError, Options, postgres};
 use grantlog::migrations::postgres::{migrate, schema};
 use grantlog::migrations::{Migration, Unfit};
 use grantlog::postgres::Postgres;
@@ -170,6 +170,40 @@ async fn nodes_append_and_read_while_a_newer_program_expands() {
         known: 3,
     };
     assert_eq!(older.check(), Err(ahead));
+}
+
+/// It has the table to itself, so that nobody reads either.
+#[tokio::test]
+async fn a_node_that_stops_half_way_through_a_migration_holds_the_others_up_for_seconds_only() {
+    const HALF_DONE: &str = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    let mut newer = NEWER;
+    newer[2] = Migration::expand(
+        "ALTER TABLE grantlog_log.entries ADD COLUMN later text; SELECT pg_sleep(2)",
+    );
+    let database = Database::create();
+    let log = Log::open_postgres(&database.url(), MIGRATE).unwrap();
+    let store = Postgres::new(&database.url(), 1).unwrap();
+    let stopped = store.lease().await.unwrap();
+    let half_done = async {
+        while database.run(HALF_DONE) != "1" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        migrated = migrate(&stopped, "grantlog_log", &newer, false) => panic!("{migrated:?}"),
+        () = half_done => {}
+    }
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while let Err(away) = log.append(append("s", 0, &["e"])).await {
+        assert!(Instant::now() < deadline, "{away}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(
+        stopped.batch_execute("COMMIT").await.is_err(),
+        "the server has ended it"
+    );
+    assert_eq!(postgres::migrations(&database.url()).unwrap().applied, 2);
 }
 
 /// An engine that does not know what a migration would make does without it, if programs can, and gets the next.
