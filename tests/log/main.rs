@@ -11,6 +11,7 @@ mod moves;
 mod nodes;
 mod one_step;
 mod outages;
+mod time_outs;
 mod tls;
 mod upgrades;
 
