@@ -31,8 +31,9 @@ const IN_DOUBT_ATTEMPTS: u32 = 14;
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(800);
 
-/// How often appends are decided anew after a race lost against another writer; with the pauses between about 3 s.
-const RACES: u32 = 10;
+/// How often appends are decided anew after a race lost against another writer, with the pauses between about 3 s; and how often
+/// what was read in vain is read again.
+pub(super) const RACES: u32 = 10;
 
 enum Written {
     /// Durable, and the store has so many entries now.

@@ -240,6 +240,38 @@ async fn a_transaction_that_loses_a_race_is_decided_anew() {
     }
 }
 
+/// They abort reads, too. Here each statement fails when a session sends it for the first time: what a transaction that only reads
+/// leaves behind is a lock of the session.
+#[tokio::test]
+async fn a_read_that_loses_a_race_is_read_again() {
+    let database = Database::create();
+    let log = Log::open_postgres(&database.url(), MIGRATE).unwrap();
+    log.append(append("s", 0, &["e"])).await.unwrap();
+    database.run(
+        "CREATE FUNCTION public.race() RETURNS boolean LANGUAGE plpgsql AS $$
+         DECLARE statement integer := abs(hashtext(current_query()));
+         BEGIN
+           IF EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory' AND objid = statement::oid) THEN
+             RETURN true;
+           END IF;
+           PERFORM pg_advisory_lock_shared(0, statement);
+           RAISE EXCEPTION 'lost' USING ERRCODE = '40001';
+         END $$;
+         ALTER TABLE grantlog_log.entries SET SCHEMA public;
+         CREATE VIEW grantlog_log.entries AS SELECT * FROM public.entries WHERE (SELECT public.race())",
+    );
+    for _ in 0..10 {
+        assert_eq!(log.current_head().await.unwrap(), 1);
+    }
+    assert_eq!(log.read_stream("s").await.unwrap().len(), 1);
+    assert_eq!(log.read_after(0, 10).await.unwrap().len(), 1);
+    assert!(log.healthy());
+    let races = "SELECT count(*) FROM pg_locks JOIN pg_database ON database = pg_database.oid
+        WHERE datname = current_database() AND locktype = 'advisory'";
+    // One of whoever follows, and one of each statement of the two reads.
+    assert_eq!(database.run(races), "4");
+}
+
 #[tokio::test]
 async fn nodes_that_start_together_migrate_once() {
     let database = Database::create();

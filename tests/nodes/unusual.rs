@@ -53,8 +53,8 @@ async fn behind_a_transaction_pooler_nodes_know_what_others_did() {
     }
 }
 
-/// Transactions that say nothing about it would be serializable, and fail with 40001 where they
-/// meet.
+/// Every transaction names its isolation; the commit in one call, which cannot, does nothing there and
+/// leaves it to the transaction.
 #[tokio::test]
 async fn a_database_that_serializes_by_default_serves_several_nodes() {
     let database = Database::create();

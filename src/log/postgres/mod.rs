@@ -15,7 +15,7 @@
 //! - A server that took over without everything is noticed by the entry that was last seen (`seen.rs`), before anything is read
 //!   from it or appended to it; the node refuses to go on then.
 //! - An engine may abort a transaction instead of making it wait (40001, 40P01): then nothing has happened, and the writer
-//!   decides anew.
+//!   decides anew. It may abort a read, too, which is read again.
 //! - Neither `LISTEN`/`NOTIFY` nor advisory locks have a part in any of this.
 //!
 //! # Round trips

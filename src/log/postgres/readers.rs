@@ -10,6 +10,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
 use super::super::types::{ReadError, StoreError, StoredEntry};
+use super::super::writer::RACES;
 use super::follow::Heard;
 use super::seen::{Expected, Seen};
 use super::{ENTRIES, one, signed, stored_entry, unsigned};
@@ -176,11 +177,25 @@ impl PostgresReaders {
     }
 }
 
+/// Reads again, over the same connection, where the engine aborted that instead of letting it wait.
+async fn unless_aborted<T, R>(read: impl Fn() -> R) -> Result<T, Error>
+where
+    R: Future<Output = Result<T, Error>>,
+{
+    for _ in 0..RACES {
+        match within(read()).await {
+            Err(error) if error.lost_race() => {}
+            answer => return answer,
+        }
+    }
+    within(read()).await
+}
+
 /// How many entries there are; one statement is a transaction by itself. The server's clock is followed.
 pub(super) async fn read_head(client: &Client, expected: &Expected) -> Result<u64, Error> {
     let seen = [(&expected.position() as _, Type::INT8)];
     let asked = Instant::now();
-    let head = within(client.query_typed(HEAD, &seen)).await?;
+    let head = unless_aborted(|| async { Ok(client.query_typed(HEAD, &seen).await?) }).await?;
     let head = one(&head)?;
     clock::follow(head.try_get(2)?, asked);
     expected.count(head)
@@ -192,7 +207,7 @@ async fn read_stream(
     first: i64,
     count: i64,
 ) -> Result<Vec<Row>, Error> {
-    let answers = async {
+    let answers = || async {
         let range = [
             (&name as _, Type::BYTEA),
             (&first as _, Type::INT8),
@@ -209,7 +224,7 @@ async fn read_stream(
         ended?;
         Ok::<_, Error>(rows)
     };
-    let rows = within(answers).await?;
+    let rows = unless_aborted(answers).await?;
     lease.release();
     Ok(rows)
 }
@@ -222,7 +237,7 @@ async fn read_after(
     count: i64,
     seen: i64,
 ) -> Result<(Row, Vec<Row>), Error> {
-    let answers = async {
+    let answers = || async {
         let seen = [(&seen as _, Type::INT8)];
         let range = [(&first as _, Type::INT8), (&count as _, Type::INT8)];
         let (begun, head, rows, ended) = join4(
@@ -237,7 +252,7 @@ async fn read_after(
         ended?;
         Ok::<_, Error>(answers)
     };
-    let (mut head, rows) = within(answers).await?;
+    let (mut head, rows) = unless_aborted(answers).await?;
     lease.release();
     one(&head)?;
     Ok((head.swap_remove(0), rows))
