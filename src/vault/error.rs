@@ -52,7 +52,7 @@ pub enum VaultError {
     /// What other nodes changed could not be read.
     #[error("what other nodes changed in the vault cannot be read")]
     NotFollowed,
-    /// The connection was lost while the transaction was being committed.
+    /// The answer to the commit was lost, and trying again did not tell.
     #[error("whether the vault's transaction holds is not known: {0}")]
     Unsettled(crate::postgres::Error),
     /// A row that is there from the first migration on is not.

@@ -2,8 +2,9 @@
 //!
 //! Read committed throughout: what two nodes do at once is decided by unique keys, references and
 //! updates that name what they replace, never by a lock that a process or a session holds. Work
-//! that lost a race, or its connection before the commit, runs again on what is there then. A
-//! commit whose answer was lost is not repeated: the caller hears that it is not known.
+//! that lost a race, or its connection, runs again on what is there then. Where that was lost with
+//! the answer to the commit, it may find its own work done. Nor does it run beside that: the
+//! transaction in doubt holds the rows that it changed until it has ended, and the next waits.
 //!
 //! The closures that do the work are the same as for a file and wait for each answer, so all of
 //! this is for threads that may block.
@@ -156,20 +157,27 @@ impl Database {
         attempt: impl Fn(&Self) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
         let began = Instant::now();
-        for number in 0..ATTEMPTS - 1 {
-            match attempt(self) {
-                Err(error) if is_worth_repeating(&error) && began.elapsed() < ENOUGH => {
-                    tracing::debug!(error = chain(&error), "vault transaction runs again");
-                    if matches!(error, VaultError::Postgres(Error::Unreachable(_))) {
-                        // The other connections are no better.
-                        self.postgres.rest();
-                    }
-                    std::thread::sleep(PAUSE * 2_u32.pow(number));
-                }
-                outcome => return outcome,
+        let (mut attempts, mut pause, mut in_doubt) = (1, PAUSE, None);
+        loop {
+            let error = match attempt(self) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let is_enough = attempts == ATTEMPTS || began.elapsed() >= ENOUGH;
+            if is_enough || !is_worth_repeating(&error) {
+                // That this attempt has certainly failed says nothing of one before it.
+                return Err(in_doubt.unwrap_or(error));
             }
+            tracing::debug!(error = chain(&error), "vault transaction runs again");
+            let is_in_doubt = matches!(error, VaultError::Unsettled(_));
+            if is_in_doubt || matches!(error, VaultError::Postgres(Error::Unreachable(_))) {
+                // The other connections are no better.
+                self.postgres.rest();
+            }
+            in_doubt = is_in_doubt.then_some(error).or(in_doubt);
+            std::thread::sleep(pause);
+            (attempts, pause) = (attempts + 1, pause * 2);
         }
-        attempt(self)
     }
 
     fn transaction<T>(
@@ -194,10 +202,10 @@ impl Database {
     }
 }
 
-/// Whether the same work may succeed when it is begun anew, and nothing of it holds.
+/// Whether the same work may succeed when it is begun anew.
 fn is_worth_repeating(error: &VaultError) -> bool {
     match error {
-        VaultError::LostRace => true,
+        VaultError::LostRace | VaultError::Unsettled(_) => true,
         VaultError::Postgres(error) => {
             let cut_off = matches!(
                 error,
@@ -232,7 +240,11 @@ impl Transaction<'_> {
                 self.lease.release();
                 Ok(())
             }
-            Err(refused @ Error::Refused { survived: true, .. }) => Err(refused.into()),
+            Err(refused @ Error::Refused { survived: true, .. })
+                if !refused.is(&SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN) =>
+            {
+                Err(refused.into())
+            }
             Err(unknown) => Err(VaultError::Unsettled(unknown)),
         }
     }

@@ -79,7 +79,12 @@ impl Vault {
             .store
             .write(move |sql| {
                 advance(sql, Kept::SigningKeys)?;
-                for mut key in read_all(sql, &system)? {
+                let keys = read_all(sql, &system)?;
+                if keys.iter().any(|key| key.info.kid == made.info.kid) {
+                    // Done before, and perhaps another rotation after it.
+                    return Ok(());
+                }
+                for mut key in keys {
                     if key.info.alg == alg {
                         let sooner = key
                             .info

@@ -19,8 +19,10 @@ pub(super) enum Store {
 
 impl Store {
     /// Runs `work` in a transaction; its changes are durable when this returns `Ok`. Where another
-    /// node was faster, it runs again on what that one left. Dropping the future neither stops nor
-    /// undoes the work.
+    /// node was faster, it runs again on what that one left; where the answer to its commit was
+    /// lost, on what may be its own. So once done it must change nothing, and where it answers
+    /// whether it did something, no may mean that it had before. Dropping the future neither stops
+    /// nor undoes the work.
     pub async fn write<T, W>(&self, work: W) -> Result<T, VaultError>
     where
         T: Send + 'static,

@@ -92,7 +92,8 @@ impl std::fmt::Debug for Revision {
 impl Vault {
     /// Takes on the renewal of upstream tokens until then, for this node alone: a provider that
     /// rotates refresh tokens takes a second use of one for theft. `false` where another has taken
-    /// it on, or they are no longer those that were read. Replacing them ends it.
+    /// it on, or they are no longer those that were read; or where it was taken on and the answer
+    /// lost, so that nobody renews them until then. Replacing them ends it.
     ///
     /// # Errors
     /// The store failed.

@@ -1,8 +1,11 @@
 //! The vault in PostgreSQL: who may open it, what it survives.
 
+use std::time::Duration;
+
+use grantlog::keys::Algorithm;
 use grantlog::migrations::Unfit;
-use grantlog::vault::Scope;
-use support::postgres::{Cluster, Stop};
+use grantlog::vault::{Opened, Rotation, Scope};
+use support::postgres::{Cluster, Cut, Cutter, Stop};
 
 use super::*;
 
@@ -134,22 +137,172 @@ async fn work_goes_on_while_connections_are_cut() {
     }
     let mut done = 0;
     for (n, login) in (0..).zip(logins) {
-        match login.await.expect("joined") {
+        let answer = login.await.expect("joined");
+        let found = vault.upstream(grant(n)).await.expect("read");
+        let found = found.map(|found| found.tokens.access_token.expose().to_owned());
+        let whole = found.as_ref().is_some_and(|found| *found == n.to_string());
+        match answer {
             Ok(_) => {
-                let found = vault
-                    .upstream(grant(n))
-                    .await
-                    .expect("read")
-                    .expect("there");
-                assert_eq!(found.tokens.access_token.expose(), n.to_string());
+                assert!(whole, "{n}: {found:?}");
                 done += 1;
             }
-            // Cut while its commit was under way, or more often than it tries.
-            Err(VaultError::Unsettled(_) | VaultError::Postgres(_)) => {}
+            // Cut more often than it tries.
+            Err(VaultError::Postgres(_)) => assert_eq!(found, None, "{n}"),
+            Err(VaultError::Unsettled(_)) => assert!(whole || found.is_none(), "{n}: {found:?}"),
             Err(other) => panic!("{other}"),
         }
     }
-    assert!(done > 100, "{done}");
+    assert!(done > 190, "{done}");
+}
+
+const CUTS: [Cut; 5] = [Cut::Before, Cut::Within, Cut::While, Cut::After, Cut::Late];
+
+const NOW: Rotation = Rotation {
+    publish_ahead: Duration::ZERO,
+    keep_old: Duration::ZERO,
+};
+
+/// A vault whose commits can be cut.
+async fn open_through_network(fixture: &Fixture) -> (Cutter, Vault) {
+    let url = database(fixture).url();
+    let network = Cutter::before(&url).await;
+    let vault = open(&network.url(&url), &fixture.master_key, true).expect("opened");
+    (network, vault)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_lost_at_its_commit_is_done_once_for_a_person() {
+    let fixture = Fixture::postgres();
+    let (network, vault) = open_through_network(&fixture).await;
+    let other = fixture.open();
+    for (round, cut) in (1..).zip(CUTS) {
+        let (now, grant) = (at(round), grant(round as u128));
+        let kept = async || other.upstream(grant).await.expect("read");
+
+        network.cut_next_of_vault(cut);
+        let first = tokens("first");
+        let subject = vault.record_login(alice(), grant, &first, now);
+        let subject = subject.await.expect("recorded");
+        assert!(network.has_cut());
+        let found = other.subject_for(alice(), now).await.expect("known");
+        let read = kept().await.expect("there");
+        assert_eq!((found, read.subject), (subject, subject));
+        assert_eq!(read.tokens.access_token.expose(), "first");
+
+        network.cut_next_of_vault(cut);
+        let claim = vault.claim_upstream(grant, &read.revision, now, at(100));
+        claim.await.expect("decided");
+        assert!(network.has_cut());
+        let second = other.claim_upstream(grant, &read.revision, now, at(101));
+        assert!(!second.await.expect("decided"), "{cut:?}: two renew");
+
+        network.cut_next_of_vault(cut);
+        let second = tokens("second");
+        let replaced = vault.replace_upstream(subject, grant, &read.revision, &second, now);
+        replaced.await.expect("decided");
+        assert!(network.has_cut());
+        let read = kept().await.expect("there");
+        assert_eq!(read.tokens.access_token.expose(), "second");
+
+        network.cut_next_of_vault(cut);
+        vault.delete_upstream(grant).await.expect("deleted");
+        assert!(network.has_cut());
+        assert!(kept().await.is_none());
+
+        network.cut_next_of_vault(cut);
+        vault.destroy(subject, now).await.expect("destroyed");
+        assert!(network.has_cut());
+        assert!(!other.destroy(subject, now).await.expect("known"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_lost_at_its_commit_is_done_once_for_all() {
+    let fixture = Fixture::postgres();
+    let (network, vault) = open_through_network(&fixture).await;
+    let other = fixture.open();
+    for (round, cut) in (1..).zip(CUTS) {
+        let now = at(i64::from(round));
+
+        network.cut_next_of_vault(cut);
+        let version = vault.put_secret("owner", b"x", now).await.expect("put");
+        assert!(network.has_cut());
+        let secret = other.secret("owner", version).await.expect("there");
+        assert_eq!(secret.as_slice(), b"x");
+
+        network.cut_next_of_vault(cut);
+        let kid = vault.rotate_signing_key(Algorithm::HS256, NOW, now);
+        let kid = kid.await.expect("rotated");
+        assert!(network.has_cut());
+        other.catch_up().await.expect("caught up");
+        let keys = other.signing_keys();
+        let signer = keys.in_use(Algorithm::HS256, now).expect("one");
+        assert_eq!(signer.info.kid, kid);
+
+        network.cut_next_of_vault(cut);
+        let (year, month) = (2030, round);
+        let month = Scope::Month { year, month };
+        vault.ensure(month, now).await.expect("made");
+        assert!(network.has_cut());
+        other.load(month).await.expect("there");
+        let sealed = vault.seal(month, b"", b"x").expect("sealed");
+        let opened = other.open_sealed(month, b"", &sealed).expect("opens");
+        assert_ne!(opened, Opened::Erased);
+    }
+    let secrets = "SELECT count(*) FROM grantlog_vault.secret WHERE owner = 'owner'";
+    assert_eq!(fixture.run(secrets), "5");
+    assert_eq!(other.signing_keys().infos().count(), 1 + 5);
+}
+
+/// Its commit arrives after a while, for which both the other one and its own repetition wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_rotation_that_was_lost_does_not_undo_the_next() {
+    let fixture = Fixture::postgres();
+    let (network, vault) = open_through_network(&fixture).await;
+    let other = fixture.open();
+    network.cut_next_of_vault(Cut::Late);
+    let lost = tokio::spawn(async move {
+        vault
+            .rotate_signing_key(Algorithm::HS256, NOW, at(1))
+            .await
+            .expect("rotated")
+    });
+    while !network.has_cut() {
+        tokio::task::yield_now().await;
+    }
+    let next = other.rotate_signing_key(Algorithm::HS256, NOW, at(2));
+    let next = next.await.expect("rotated");
+    assert_ne!(lost.await.expect("joined"), next);
+    other.reload_signing_keys().await.expect("read");
+    let keys = other.signing_keys();
+    let mut signers = keys.infos().filter(|info| info.retires_at.is_none());
+    assert_eq!(signers.next().map(|info| &info.kid), Some(&next));
+    assert!(signers.next().is_none());
+}
+
+/// That later attempts fail for certain does not tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_stays_unknown_is_said() {
+    let fixture = Fixture::postgres();
+    let (network, vault) = open_through_network(&fixture).await;
+    fixture.run(
+        "CREATE FUNCTION public.only_one() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           IF EXISTS (SELECT FROM grantlog_vault.secret WHERE owner = NEW.owner) THEN
+             RAISE EXCEPTION 'lost' USING ERRCODE = '40001';
+           END IF;
+           RETURN NEW;
+         END $$;
+         CREATE TRIGGER only_one BEFORE INSERT ON grantlog_vault.secret
+           FOR EACH ROW EXECUTE FUNCTION public.only_one()",
+    );
+    network.cut_next_of_vault(Cut::After);
+    let unknown = vault.put_secret("owner", b"x", at(0)).await;
+    assert!(
+        matches!(unknown, Err(VaultError::Unsettled(_))),
+        "{unknown:?}"
+    );
+    let secrets = "SELECT count(*) FROM grantlog_vault.secret WHERE owner = 'owner'";
+    assert_eq!(fixture.run(secrets), "1");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -9,6 +9,8 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use url::Url;
 
+const COMMIT: &[u8] = b"COMMIT\0";
+
 /// What happens to the next commit that passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
@@ -22,6 +24,13 @@ pub enum Cut {
     After,
     /// The node is cut off; the commit arrives a good while later, from a proxy that holds on to it.
     Late,
+}
+
+/// Whose commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Log,
+    Vault,
 }
 
 /// How the network is.
@@ -40,7 +49,7 @@ enum Line {
 pub struct Cutter {
     port: u16,
     socket: PathBuf,
-    next: Arc<Mutex<Option<Cut>>>,
+    next: Arc<Mutex<Option<(Of, Cut)>>>,
     cutting: watch::Sender<usize>,
     line: watch::Sender<Line>,
 }
@@ -75,9 +84,14 @@ impl Cutter {
         format!("postgres://grantlog@127.0.0.1:{}{}", self.port, url.path())
     }
 
-    /// Cuts the connection over which the next entries are committed.
+    /// Cuts the connection over which the next entries of the log are committed.
     pub fn cut_next(&self, cut: Cut) {
-        *self.next.lock().unwrap() = Some(cut);
+        *self.next.lock().unwrap() = Some((Of::Log, cut));
+    }
+
+    /// Cuts the connection over which the next changes to the vault are committed.
+    pub fn cut_next_of_vault(&self, cut: Cut) {
+        *self.next.lock().unwrap() = Some((Of::Vault, cut));
     }
 
     /// Whether that has happened.
@@ -116,6 +130,7 @@ impl Cutter {
     async fn carry(&self, mut node: TcpStream, mut server: UnixStream) {
         let mut line = self.line.subscribe();
         let (mut sent, mut answered) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+        let mut vault_is_changed = false;
         loop {
             let now = *line.borrow_and_update();
             match now {
@@ -131,9 +146,11 @@ impl Cutter {
                 _ = line.changed() => {}
                 read = node.read(&mut sent) => {
                     let Some(sent) = some(read, &sent) else { return };
-                    let end = end_of_commit(sent);
-                    let cut = self.next.lock().unwrap().take_if(|_| end.is_some());
-                    if let (Some(cut), Some(end)) = (cut, end) {
+                    vault_is_changed |= changes_vault(sent);
+                    let commit = commit(sent, vault_is_changed);
+                    let cut = (self.next.lock().unwrap())
+                        .take_if(|(of, _)| commit.is_some_and(|(whose, _)| whose == *of));
+                    if let (Some((_, cut)), Some((_, end))) = (cut, commit) {
                         let mut sent = sent.to_vec();
                         while !sent.ends_with(end) {
                             node.read_buf(&mut sent).await.unwrap();
@@ -142,6 +159,7 @@ impl Cutter {
                         cut_at(cut, &sent, end.len(), node, server).await;
                         return self.cutting.send_modify(|cutting| *cutting -= 1);
                     }
+                    vault_is_changed &= !ends_transaction(sent);
                     if server.write_all(sent).await.is_err() {
                         return;
                     }
@@ -155,14 +173,29 @@ impl Cutter {
     }
 }
 
-/// How what has begun ends if it appends entries: with a COMMIT, or, called in one step, with the message `Sync`.
-fn end_of_commit(sent: &[u8]) -> Option<&'static [u8]> {
-    let has = |what| find(sent, what).is_some();
-    if has(b"FROM grantlog_log.append") {
-        Some(b"S\0\0\0\x04")
+/// Whose commit has begun, and how it ends: with a COMMIT, or, called in one step, with the message `Sync`. The log sends its
+/// entries and what commits them at once; the vault waits for each answer.
+fn commit(sent: &[u8], vault_is_changed: bool) -> Option<(Of, &'static [u8])> {
+    if has(sent, b"FROM grantlog_log.append") {
+        Some((Of::Log, b"S\0\0\0\x04"))
+    } else if has(sent, b"INSERT INTO grantlog_log") {
+        Some((Of::Log, COMMIT))
     } else {
-        has(b"INSERT INTO grantlog_log").then_some(b"COMMIT\0")
+        (vault_is_changed && has(sent, COMMIT)).then_some((Of::Vault, COMMIT))
     }
+}
+
+fn changes_vault(sent: &[u8]) -> bool {
+    let changes: [&[u8]; 3] = [
+        b"INSERT INTO grantlog_vault",
+        b"UPDATE grantlog_vault",
+        b"DELETE FROM grantlog_vault",
+    ];
+    changes.iter().any(|change| has(sent, change))
+}
+
+fn ends_transaction(sent: &[u8]) -> bool {
+    has(sent, COMMIT) || has(sent, b"ROLLBACK\0")
 }
 
 async fn cut_at(cut: Cut, sent: &[u8], end: usize, node: TcpStream, mut server: UnixStream) {
@@ -187,7 +220,7 @@ async fn cut_at(cut: Cut, sent: &[u8], end: usize, node: TcpStream, mut server: 
 /// Reads until no transaction is open any more.
 async fn answered(server: &mut UnixStream) {
     let mut answer = Vec::new();
-    while find(&answer, b"Z\0\0\0\x05I").is_none() {
+    while !has(&answer, b"Z\0\0\0\x05I") {
         server.read_buf(&mut answer).await.unwrap();
     }
 }
@@ -198,6 +231,6 @@ fn some(read: std::io::Result<usize>, bytes: &[u8]) -> Option<&[u8]> {
         .map(|read| &bytes[..read])
 }
 
-fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
-    bytes.windows(what.len()).position(|window| window == what)
+fn has(bytes: &[u8], what: &[u8]) -> bool {
+    bytes.windows(what.len()).any(|window| window == what)
 }
