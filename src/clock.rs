@@ -57,7 +57,8 @@ pub fn follow(theirs: i64, asked: Instant) {
 }
 
 /// A clock that is followed by what measures how long something takes: a step of this machine's own clock is none of it.
-/// Where the machine sleeps, and nothing measures, it is behind until it is corrected.
+/// Where the machine sleeps, and nothing measures, it is behind until it is corrected. Nor does a node's view of the log grow
+/// older then: until its first look afterwards the gateway admits by what was known before.
 struct Followed {
     since: Instant,
     /// What it showed then, in microseconds since 1970; the least there is while that is not known.
