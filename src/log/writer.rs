@@ -26,7 +26,7 @@ use super::types::{AppendError, StoreError};
 /// How often a log that could not be written tries whether it can be again.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 
-/// How often the store is asked about a commit in doubt, the first pause, and the longest; about 5 s together.
+/// How often the store is asked about a commit in doubt, the first pause, and the longest; about 6 s together.
 const IN_DOUBT_ATTEMPTS: u32 = 14;
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(800);

@@ -1,5 +1,5 @@
-//! The connection to the database is cut in the middle of a commit: the answer is the truth, or
-//! none, and asking again does no harm.
+//! The connection to the database is cut in the middle of a commit, and the next one is good: the answer is the truth, and
+//! asking again does no harm.
 
 use support::postgres::{Cut, Cutter};
 use support::{Setup, Tokens};
@@ -32,7 +32,7 @@ async fn a_commit_that_is_cut_is_answered_by_the_truth_or_not_at_all() {
             200 => Tokens::of(&answer),
             _ => {
                 try_again_later(&answer);
-                // Nobody else has the code, and 503 here means that nothing was done.
+                // The node reaches the database again at once, so that it knows: nothing was done.
                 Tokens::of(&other.redeem(&code, &pkce).await.expect(200))
             }
         };

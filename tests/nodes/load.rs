@@ -2,7 +2,8 @@
 //! a test does its worst. They write down what they were told; [`crate::record`] compares.
 //!
 //! They take no answer but the right one, or 503 with `Retry-After`, after which they ask again as
-//! clients do. A connection may fail only where a test has said that a node is gone.
+//! clients do; only after a long wait may what was answered so have been done. A connection may fail only where a test has said
+//! that a node is gone.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,6 +17,9 @@ use crate::rig::{PATIENCE, Rig, try_again_later, until};
 
 /// How often a grant is refreshed before its client logs in anew.
 const REFRESHES: usize = 12;
+
+/// A node looks for so long, and a second more, for what became of a commit before it answers 503 without knowing.
+const LOOKED_FOR: Duration = Duration::from_secs(5);
 
 pub struct Load {
     world: Arc<World>,
@@ -186,9 +190,11 @@ impl Worker {
         let began = Instant::now();
         let mut in_doubt = false;
         loop {
+            let asked = Instant::now();
             match self.ask(&request).await {
                 Asked::Answered(answer) if answer.status != 503 => return (answer, in_doubt),
-                Asked::Answered(_) | Asked::Lost => in_doubt = true,
+                Asked::Answered(_) => in_doubt |= asked.elapsed() >= LOOKED_FOR,
+                Asked::Lost => in_doubt = true,
                 Asked::NotTaken => {}
             }
             assert!(began.elapsed() < PATIENCE, "no end to it");
