@@ -7,9 +7,8 @@ use support::{Client, Pkce, Setup, Tokens};
 
 use crate::rig::{NODES, Rig, Word, is_ready, try_again_later, until};
 
-/// A node that has not heard the log for so long is unready and admits nobody (two seconds), seen
-/// from outside on a busy machine.
-const WITHIN: Duration = Duration::from_secs(4);
+/// A node that has not heard the log for so long is unready and admits nobody. Its last answer may have been on its way.
+const WITHIN: Duration = Duration::from_millis(2_100);
 
 /// Three nodes, each with a network of its own to the database.
 async fn rig() -> (Rig, Vec<Cutter>) {
@@ -47,14 +46,14 @@ async fn a_node_that_has_lost_the_log_admits_nobody_and_comes_back() {
             .expect(200);
         let mut closed = false;
         while !closed {
-            // Until the bound it may admit; then it says for both that it cannot tell.
+            let asked = lost.elapsed();
+            let ready = is_ready(&rig.nodes[2]).await;
             let words = [&kept.access, &revoked.access].map(|token| rig.word(2, token));
             let words = futures_util::future::join_all(words).await;
-            closed = words == [Word::Unavailable; 2];
-            assert!(lost.elapsed() < WITHIN, "{words:?}");
+            // Until the bound it may admit; then it says for both that it cannot tell.
+            closed = !ready && words == [Word::Unavailable; 2];
+            assert!(closed || asked < WITHIN, "{asked:?}: {ready}, {words:?}");
         }
-        until("it to be unready", async || !is_ready(&rig.nodes[2]).await).await;
-        assert!(lost.elapsed() < WITHIN, "{:?}", lost.elapsed());
         // The others go on.
         for node in 0..2 {
             assert!(is_ready(&rig.nodes[node]).await);
