@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::postgres::{Cluster, Stop};
-use support::{Client, Nodes, Pkce, Setup, Tokens};
+use support::{Client, Nodes, Pkce, Server, Setup, Tokens};
 
 use crate::load::{Load, Told};
 use crate::record;
+use crate::revocation::is_refused_everywhere;
 use crate::rig::{NODES, Rig, Word, is_ready, try_again_later, until};
 
 /// Two servers, and nodes that know of both.
@@ -40,8 +41,10 @@ async fn with_synchronous_replication_nothing_is_lost() {
 async fn with_asynchronous_replication_nodes_that_knew_more_stop_until_they_are_restarted() {
     let (mut primary, standby, mut rig) = rig().await;
     let client = rig.client().await;
-    let kept = rig.log_in(&client).await;
-    assert_eq!(rig.words(&kept.access).await, [Word::Admitted; NODES]);
+    let (kept, ended) = (rig.log_in(&client).await, rig.log_in(&client).await);
+    for tokens in [&kept, &ended] {
+        assert_eq!(rig.words(&tokens.access).await, [Word::Admitted; NODES]);
+    }
     until("the standby to have it", async || {
         let head = "SELECT next FROM grantlog_log.log_head";
         primary.run(head) == standby.run(head)
@@ -49,7 +52,13 @@ async fn with_asynchronous_replication_nodes_that_knew_more_stop_until_they_are_
     .await;
     standby.falls_behind();
     let lost = rig.log_in(&client).await;
-    assert_eq!(rig.words(&lost.access).await, [Word::Admitted; NODES]);
+    let renewed = Tokens::of(&client.refresh(&kept.refresh).await.expect(200));
+    for tokens in [&lost, &renewed] {
+        assert_eq!(rig.words(&tokens.access).await, [Word::Admitted; NODES]);
+    }
+    client.revoke(&ended.refresh).await.expect(200);
+    is_refused_everywhere(&rig, &ended.access).await;
+    assert_eq!(grants(&rig, 0).await.len(), 3);
     primary.stop(Stop::Immediate);
     standby.promote();
     for node in 0..NODES {
@@ -75,20 +84,35 @@ async fn with_asynchronous_replication_nodes_that_knew_more_stop_until_they_are_
     }
     stay_stopped(&rig, &client, &kept).await;
 
-    for node in 0..NODES {
+    rig.nodes.get_mut(0).stop().await;
+    told.revoked = ended_of(&rig.nodes[0]).await;
+    let ended_grant = ended.claims()["grant"].as_str().map(str::to_owned);
+    assert_eq!(told.revoked, Vec::from_iter(ended_grant));
+    rig.nodes.get_mut(0).start_again().await;
+    for node in 1..NODES {
         let server = rig.nodes.get_mut(node);
         server.stop().await;
         server.start_again().await;
     }
-    assert_eq!(rig.words(&kept.access).await, [Word::Admitted; NODES + 1]);
-    let refused = client.at(&rig.nodes[0]).refresh(&lost.refresh).await;
-    refused.expect_error(400, "invalid_grant");
+    // The login is gone, and so are the refresh and the revocation.
+    let here = client.at(&rig.nodes[0]);
+    for tokens in [&lost, &renewed] {
+        let refused = here.refresh(&tokens.refresh).await;
+        refused.expect_error(400, "invalid_grant");
+    }
+    for tokens in [&kept, &ended] {
+        assert_eq!(rig.words(&tokens.access).await, [Word::Admitted; NODES + 1]);
+        told.issued
+            .push(Tokens::of(&here.refresh(&tokens.refresh).await.expect(200)));
+    }
+    here.revoke(&ended.refresh).await.expect(200);
+    is_refused_everywhere(&rig, &ended.access).await;
     let grants = grants(&rig, NODES).await;
-    assert_eq!(grants.len(), 4);
+    assert_eq!(grants.len(), 5);
     for node in 0..NODES {
         assert_eq!(self::grants(&rig, node).await, grants, "node {node}");
     }
-    told.issued.push(kept);
+    told.issued.extend([kept, ended]);
     record::agrees(&rig, vec![told]).await;
 }
 
@@ -105,6 +129,17 @@ async fn stay_stopped(rig: &Rig, client: &Client, kept: &Tokens) {
             try_again_later(&at.proxy.try_register(&metadata).await);
         }
     }
+}
+
+/// The grants that have ended, as the read model of a node that is stopped tells them.
+async fn ended_of(node: &Server) -> Vec<String> {
+    let list = "grant list --live false --json --read-model data/read.db";
+    let list: Vec<_> = list.split(' ').collect();
+    let listed = node.offline(&list).await;
+    let page: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+    let rows = page["data"].as_array().expect("rows").iter();
+    rows.map(|row| row["grant_id"].as_str().expect("an id").to_owned())
+        .collect()
 }
 
 /// The grants that a node's lists know.
