@@ -7,6 +7,7 @@ use support::{Setup, Tokens};
 use crate::load::Load;
 use crate::record;
 use crate::rig::{NODES, Rig, Word};
+use crate::tails::Tails;
 
 const HOUR_S: i64 = 3600;
 
@@ -22,9 +23,10 @@ async fn rig() -> Rig {
 #[tokio::test]
 async fn nodes_an_hour_apart_serve_one_flow() {
     let rig = rig().await;
-    let load = Load::start(&rig, 6);
+    let (load, tails) = (Load::start(&rig, 6), Tails::start(&rig));
     load.goes_on(20).await;
     let told = load.end_undisturbed().await;
+    tails.reach(record::head(&rig.nodes[0]).await).await;
     record::agrees(&rig, told).await;
     let now = now_s();
     for event in rig.nodes[0].events("type=grant.*").await {

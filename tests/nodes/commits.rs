@@ -7,6 +7,7 @@ use support::{Setup, Tokens};
 use crate::load::Told;
 use crate::record;
 use crate::rig::{Rig, try_again_later};
+use crate::tails::Tails;
 
 const CUTS: [Cut; 5] = [Cut::Before, Cut::Within, Cut::While, Cut::After, Cut::Late];
 
@@ -20,7 +21,7 @@ async fn a_commit_that_is_cut_is_answered_by_the_truth_or_not_at_all() {
     .await;
     let network = network.expect("it was made");
     let client = rig.client().await;
-    let mut told = Told::default();
+    let (mut told, tails) = (Told::default(), Tails::start(&rig));
     for cut in CUTS.repeat(2) {
         let code = rig.code(&client).await;
         let (cut_off, other) = (client.at(&rig.nodes[1]), client.at(&rig.nodes[2]));
@@ -52,5 +53,6 @@ async fn a_commit_that_is_cut_is_answered_by_the_truth_or_not_at_all() {
         told.issued.push(again.clone());
         told.last = Some((client.clone(), again));
     }
+    tails.reach(record::head(&rig.nodes[0]).await).await;
     record::agrees(&rig, vec![told]).await;
 }

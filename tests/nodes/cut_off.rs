@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use support::postgres::Cutter;
 use support::{Client, Pkce, Setup, Tokens};
 
+use crate::record;
 use crate::rig::{NODES, Rig, Word, is_ready, try_again_later, until};
+use crate::tails::Tails;
 
 /// A node that has not heard the log for so long is unready and admits nobody. Its last answer may have been on its way.
 const WITHIN: Duration = Duration::from_millis(2_100);
@@ -31,7 +33,7 @@ const WAYS: [fn(&Cutter); 2] = [Cutter::sever, Cutter::silence];
 #[tokio::test]
 async fn a_node_that_has_lost_the_log_admits_nobody_and_comes_back() {
     let (rig, networks) = rig().await;
-    let client = rig.client().await;
+    let (client, tails) = (rig.client().await, Tails::start(&rig));
     for lose in WAYS {
         let (kept, revoked) = (rig.log_in(&client).await, rig.log_in(&client).await);
         for token in [&kept.access, &revoked.access] {
@@ -64,6 +66,7 @@ async fn a_node_that_has_lost_the_log_admits_nobody_and_comes_back() {
         networks[2].mend();
         comes_back(&rig, &client, &kept, &revoked).await;
     }
+    tails.reach(record::head(&rig.nodes[0]).await).await;
 }
 
 /// By itself, and not before it has caught up.

@@ -10,6 +10,7 @@ use crate::load::{Load, Told};
 use crate::record;
 use crate::revocation::is_refused_everywhere;
 use crate::rig::{NODES, Rig, Word, is_ready, try_again_later, until};
+use crate::tails::Tails;
 
 /// Two servers, and nodes that know of both.
 async fn rig() -> (Cluster, Cluster, Rig) {
@@ -23,7 +24,7 @@ async fn rig() -> (Cluster, Cluster, Rig) {
 async fn with_synchronous_replication_nothing_is_lost() {
     let (mut primary, standby, rig) = rig().await;
     primary.waits_for_standby();
-    let load = Load::start(&rig, 8);
+    let (load, tails) = (Load::start(&rig, 8), Tails::start(&rig));
     load.goes_on(15).await;
     primary.stop(Stop::Immediate);
     standby.promote();
@@ -32,6 +33,7 @@ async fn with_synchronous_replication_nothing_is_lost() {
         until("a node to be ready", async || is_ready(node).await).await;
     }
     let told = load.end().await;
+    tails.reach(record::head(&rig.nodes[0]).await).await;
     record::agrees(&rig, told).await;
 }
 

@@ -8,6 +8,7 @@ use support::postgres::{Database, Held};
 use crate::load::Load;
 use crate::record;
 use crate::rig::{NODES, Rig, Word, is_ready, until};
+use crate::tails::Tails;
 
 /// Longer than the two seconds for which a node may trust its view.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -22,7 +23,7 @@ async fn a_node_that_was_paused_does_not_act_on_what_it_remembers() {
     for token in [&kept.access, &revoked.access] {
         assert_eq!(rig.words(token).await, [Word::Admitted; NODES]);
     }
-    let load = Load::start(&rig, 4);
+    let (load, tails) = (Load::start(&rig, 4), Tails::start(&rig));
     load.goes_on(5).await;
     rig.nodes[2].pause().await;
     let paused = Instant::now();
@@ -47,6 +48,7 @@ async fn a_node_that_was_paused_does_not_act_on_what_it_remembers() {
     let mut told = load.end().await;
     let grant = revoked.claims()["grant"].as_str().map(str::to_owned);
     told[0].revoked.extend(grant);
+    tails.reach(record::head(&rig.nodes[0]).await).await;
     record::agrees(&rig, told).await;
 }
 
@@ -58,9 +60,10 @@ async fn a_transaction_that_stays_open_elsewhere_is_none_of_our_business() {
     let rig = Rig::start().await;
     let databases = [rig.database(), &elsewhere];
     let held = databases.map(Held::transaction);
-    let load = Load::start(&rig, 6);
+    let (load, tails) = (Load::start(&rig, 6), Tails::start(&rig));
     load.goes_on(30).await;
     let told = load.end_undisturbed().await;
+    tails.reach(record::head(&rig.nodes[0]).await).await;
     record::agrees(&rig, told).await;
     for held in held {
         held.commit();
