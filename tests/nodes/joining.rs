@@ -1,5 +1,6 @@
 //! Nodes that come: from nothing, from a copy, and in the middle of catching up.
 
+use rusqlite::Connection;
 use support::postgres::Database;
 use support::{Client, Nodes, Setup, Tokens};
 use tempfile::TempDir;
@@ -46,7 +47,7 @@ async fn behind(rig: &Rig, node: usize) -> u64 {
     status["head"].as_u64().expect("a head") - position
 }
 
-/// Tokens are verified, the revoked one refused, and grants go on, while lists are behind.
+/// People log in, tokens are verified, the revoked one refused, and grants go on, while lists are behind.
 async fn serves(rig: &Rig, node: usize, client: &Client, kept: &mut Tokens, revoked: &Tokens) {
     assert!(is_ready(&rig.nodes[node]).await);
     assert_eq!(rig.word(node, &revoked.access).await, Word::Refused);
@@ -54,6 +55,7 @@ async fn serves(rig: &Rig, node: usize, client: &Client, kept: &mut Tokens, revo
     let here = client.at(&rig.nodes[node]);
     let refused = here.refresh(&revoked.refresh).await;
     refused.expect_error(400, "invalid_grant");
+    rig.nodes.server.lead_next_to(&[node; 2]);
     let code = rig.code(client).await;
     let redeemed = here.redeem(&code, &support::Pkce::rfc7636()).await;
     let new = Tokens::of(&redeemed.expect(200));
@@ -82,6 +84,43 @@ async fn a_node_from_nothing_serves_before_its_lists_have_caught_up() {
     rig.nodes.get_mut(1).kill().await;
     rig.nodes.get_mut(1).start_again().await;
     serves(&rig, 1, &client, &mut kept, &revoked).await;
+}
+
+/// With a copy of another node's read models it does not fold the log from its beginning.
+#[tokio::test]
+async fn a_node_with_a_copy_of_anothers_read_models_goes_on_from_there() {
+    let mut rig = Rig::start().await;
+    let client = rig.client().await;
+    let (kept, revoked) = (rig.log_in(&client).await, rig.log_in(&client).await);
+    rig.nodes[0].list("/api/v1/grants").await;
+    let folder = TempDir::new().expect("a folder");
+    let [original, copy] = [&rig.nodes[0].folder().join("data"), folder.path()]
+        .map(|folder| folder.join("read.db").display().to_string());
+    let original = Connection::open(original).expect("a read model");
+    original.execute("VACUUM INTO ?1", [&copy]).expect("copied");
+    // No fold would make it.
+    let mark = "UPDATE operators SET name = 'of the copy'";
+    let copy = Connection::open(copy).expect("a read model");
+    copy.execute_batch(mark).expect("marked");
+    drop(copy);
+    client.revoke(&revoked.refresh).await.expect(200);
+    rig.log_in(&client).await;
+    let url = rig.database().url();
+    let data = folder.path().display().to_string();
+    let setup = Setup::default().database(&url);
+    rig.nodes
+        .add(setup.env("GRANTLOG_STORE__DATA_DIR", &data))
+        .await;
+
+    let [old, new] = [&rig.nodes[0], &rig.nodes[NODES]];
+    for list in ["grants", "logins", "clients", "events?type=grant.*"] {
+        let list = format!("/api/v1/{list}");
+        assert_eq!(new.list(&list).await, old.list(&list).await, "{list}");
+    }
+    let operators = new.list("/api/v1/operators").await;
+    assert_eq!(operators[0]["name"], "of the copy", "{operators:?}");
+    assert_eq!(rig.word(NODES, &kept.access).await, Word::Admitted);
+    assert_eq!(rig.word(NODES, &revoked.access).await, Word::Refused);
 }
 
 /// The copy that `backup` makes of a shared store under load is an embedded store, and goes on.
