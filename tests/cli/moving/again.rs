@@ -109,12 +109,16 @@ impl Place<'_> {
         ["move", "--from", &from, "--to", &self.database.url()].map(str::to_owned)
     }
 
-    fn start(&self) -> Child {
+    fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_grantlog"));
         command.args(self.arguments()).env_clear();
         command.env("GRANTLOG_KEYS__MASTER_KEY", self.key);
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        command.spawn().expect("it starts")
+        command
+    }
+
+    fn start(&self) -> Child {
+        self.command().spawn().expect("it starts")
     }
 
     fn lease(&self) -> Lease {
@@ -262,6 +266,44 @@ async fn a_move_that_is_broken_off_goes_on() {
     assert!(data.join("moved.txt").exists());
     assert_eq!(fs::read(data.join("log.db")).expect("read"), before);
     arrived(&data, &database, &key, &subjects).await;
+}
+
+/// On a terminal a bar, elsewhere a line after each five seconds, of which the next step tells.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_tells_how_far_it_has_come() {
+    let (folder, database, key) = (folder(), Database::create(), new_master_key());
+    let data = folder.path().join("data");
+    fill(&data, &key).await;
+    let store = Postgres::new(&database.url(), 1).expect("a URL");
+    let place = Place {
+        data: &data,
+        key: &key,
+        database: &database,
+        store,
+    };
+    let mut moving = place.command();
+    let moving = moving.stderr(Stdio::piped()).spawn().expect("it starts");
+    let held = place.stop_at(1000);
+    std::thread::sleep(Duration::from_secs(5));
+    place.run(&held, "COMMIT");
+    let moved = moving.wait_with_output().expect("it ends");
+    let said = String::from_utf8(moved.stderr).expect("text");
+    let step = said
+        .lines()
+        .find_map(|line| line.strip_prefix("Moving entries "));
+    let step = step.and_then(|step| step.strip_suffix(&format!("000/{ENTRIES}")));
+    assert!(moved.status.success() && step.is_some(), "{said}");
+
+    // It is compared once more.
+    let mut terminal = Command::new("python3");
+    let spawn = "import pty, sys; pty.spawn(sys.argv[1:])";
+    terminal.args(["-c", spawn, env!("CARGO_BIN_EXE_grantlog")]);
+    terminal.args(place.arguments()).stdin(Stdio::null());
+    terminal.env("GRANTLOG_KEYS__MASTER_KEY", &key);
+    let shown = terminal.output().expect("these tests need python3");
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let bar = "Comparing entries 1,000/12,345 \u{2595}";
+    assert!(shown.contains(bar), "{shown}");
 }
 
 /// Everything is there, told by reading it and not by what the program says.
