@@ -29,3 +29,4 @@ mod stopping;
 mod tails;
 mod unused;
 mod unusual;
+mod upgrading;
