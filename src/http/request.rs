@@ -162,6 +162,7 @@ fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
 
 fn user_agent(headers: &HeaderMap) -> Option<String> {
     let agent = headers.get(header::USER_AGENT)?.to_str().ok()?;
+    // Cut first, a credential might be too short to be known for one.
     Some(redacted(agent).chars().take(USER_AGENT_BYTES_MAX).collect())
 }
 

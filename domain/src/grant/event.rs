@@ -271,7 +271,7 @@ impl RevocationReason {
     pub fn by_operator(note: &str) -> Result<Self, InvalidNote> {
         if is_name(note) {
             Ok(Self::Operator {
-                note: redacted(note).into_owned(),
+                note: redacted(note),
             })
         } else {
             Err(InvalidNote)

@@ -89,7 +89,7 @@ impl Parts {
             route: route.to_owned(),
         });
         let context = Context {
-            query: (!searched.is_empty()).then(|| redacted(searched).into_owned()),
+            query: (!searched.is_empty()).then(|| redacted(searched)),
             ..operator.context.clone()
         };
         self.shared
