@@ -142,22 +142,24 @@ fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let forwarded = headers
         .get_all(X_FORWARDED_FOR)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     for hop in forwarded.rev() {
         if !is_trusted(&client) {
             break;
         }
-        let hop = hop.trim();
-        match hop
-            .parse::<IpAddr>()
-            .or_else(|_| hop.parse::<SocketAddr>().map(|a| a.ip()))
-        {
-            Ok(ip) => client = ip.to_canonical(),
-            Err(_) => break,
-        }
+        let Some(ip) = address(hop) else {
+            break;
+        };
+        client = ip.to_canonical();
     }
     client
+}
+
+/// Each hop is read by itself: bytes that a stranger put into the first one must not hide them.
+fn address(hop: &[u8]) -> Option<IpAddr> {
+    let hop = str::from_utf8(hop).ok()?.trim();
+    let with_port = || hop.parse().map(|address: SocketAddr| address.ip());
+    hop.parse().or_else(|_| with_port()).ok()
 }
 
 fn user_agent(headers: &HeaderMap) -> Option<String> {
@@ -170,10 +172,11 @@ fn user_agent(headers: &HeaderMap) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn ip_of(peer: &str, forwarded: &[&'static str]) -> String {
+    fn ip_of(peer: &str, forwarded: &[&str]) -> String {
         let mut headers = HeaderMap::new();
         for value in forwarded {
-            headers.append(X_FORWARDED_FOR, HeaderValue::from_static(value));
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            headers.append(X_FORWARDED_FOR, value);
         }
         let trusted = ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
         client_ip(peer.parse().unwrap(), &headers, &trusted).to_string()
@@ -192,6 +195,11 @@ mod tests {
             "198.51.100.1"
         );
         assert_eq!(ip_of("10.0.0.1", &["nonsense"]), "10.0.0.1");
+        assert_eq!(ip_of("10.0.0.1", &["6.6.6.6, é, 10.2.2.2"]), "10.2.2.2");
+        assert_eq!(
+            ip_of("10.0.0.1", &["6.6.6.é, 198.51.100.1"]),
+            "198.51.100.1"
+        );
         assert_eq!(ip_of("::ffff:10.0.0.1", &["198.51.100.1"]), "198.51.100.1");
         assert_eq!(ip_of("10.0.0.1", &[]), "10.0.0.1");
     }
