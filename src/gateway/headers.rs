@@ -3,8 +3,8 @@
 //! Hop-by-hop fields and those that `Connection` names belong to one connection (RFC 9110
 //! §7.6.1). Towards the upstream, what proves the client, or claims to say who or where it is or what
 //! else it asks for, ends here too; our own words take its place. Towards the client, what would speak for our origin ends:
-//! cookies (shared by every proxy at this origin), cross-origin rules, transport policy, reports; and
-//! what tells of the upstream: its software, its addresses.
+//! cookies (shared by every proxy at this origin), cross-origin rules, transport policy, reports; what
+//! tells of the upstream: its software, its addresses; and what the server in front of us would obey.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -58,7 +58,7 @@ const ENDS_TOWARDS_UPSTREAM_PREFIXES: [&str; 7] = [
     "x-rewrite-",
 ];
 
-const ENDS_TOWARDS_CLIENT: [HeaderName; 18] = [
+const ENDS_TOWARDS_CLIENT: [HeaderName; 21] = [
     header::SET_COOKIE,
     header::STRICT_TRANSPORT_SECURITY,
     header::ALT_SVC,
@@ -78,7 +78,16 @@ const ENDS_TOWARDS_CLIENT: [HeaderName; 18] = [
     header::CONTENT_LOCATION,
     HeaderName::from_static("sourcemap"),
     HeaderName::from_static("x-sourcemap"),
+    // Another answer than this one, such as a file of the front server's.
+    HeaderName::from_static("x-sendfile"),
+    HeaderName::from_static("x-lighttpd-send-file"),
+    HeaderName::from_static("x-reproxy-url"),
 ];
+
+/// Families of the same. nginx obeys `X-Accel-…`: another path, another rate, what is cached.
+const ENDS_TOWARDS_CLIENT_PREFIXES: [&str; 3] = ["access-control-", "proxy-", "x-accel-"];
+/// How an event stream asks not to be held back.
+const X_ACCEL_BUFFERING: &str = "x-accel-buffering";
 
 /// Leaves what is for the upstream. Names with `_` are not: many a server (CGI, WSGI) reads
 /// `X_Forwarded_For` and `X-Forwarded-For` as one, and would take the client's word for ours.
@@ -115,7 +124,7 @@ pub(super) fn for_client(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     remove_where(headers, |name| {
-        is_prefixed(name, &["access-control-", "proxy-"])
+        is_prefixed(name, &ENDS_TOWARDS_CLIENT_PREFIXES) && name != X_ACCEL_BUFFERING
     });
 }
 
@@ -255,10 +264,16 @@ mod tests {
                 ("reporting-endpoints", "x=\"http://up/\""),
                 ("public-key-pins", "max-age=1"),
                 ("public-key-pins-report-only", "max-age=1"),
+                ("x-accel-redirect", "/admin"),
+                ("x-accel-expires", "86400"),
+                ("x-sendfile", "/etc/passwd"),
+                ("x-lighttpd-send-file", "/etc/passwd"),
+                ("x-reproxy-url", "http://internal/"),
+                ("x-accel-buffering", "no"),
                 ("content-type", "text/event-stream"),
                 ("mcp-session-id", "1"),
             ],
-            &["content-type", "mcp-session-id"],
+            &["content-type", "mcp-session-id", "x-accel-buffering"],
         );
     }
 }
