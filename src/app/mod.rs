@@ -154,12 +154,17 @@ impl App {
     /// # Errors
     /// If the log cannot be read.
     pub async fn state<A: Stored>(&self, id: A::Id) -> Result<Arc<A>, Unavailable> {
-        let stream = A::stream(id);
-        let slot = A::cache(&self.streams).get(&stream);
-        if let Some(known) = slot.and_then(|slot| slot.current()) {
-            return Ok(known.state);
+        match self.known::<A>(id) {
+            Some(state) => Ok(state),
+            None => self.fresh::<A>(id).await,
         }
-        Ok(self.read::<A>(&stream).await?.known().state)
+    }
+
+    /// The same, if this node knows it without a look at the log.
+    #[must_use]
+    pub fn known<A: Stored>(&self, id: A::Id) -> Option<Arc<A>> {
+        let slot = A::cache(&self.streams).get(&A::stream(id))?;
+        Some(slot.current()?.state)
     }
 
     /// The state of an aggregate as the log has it now.

@@ -2,7 +2,8 @@
 //!
 //! An access token passes if one of our keys signed it for this resource, its time is now, its
 //! grant is not revoked and its client not removed as far as the log has been followed, and its
-//! scope holds what every call needs. An API key is refused only after its stream was read again. Where several nodes share a
+//! scope holds what every call needs. An API key is refused only after its stream was read again; for an
+//! address that guesses too often none is read until the minute is over. Where several nodes share a
 //! log, another's revocation is known here within a second, and a node that is cut off from the log
 //! admits nobody.
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, Uri};
 use domain::Timestamp;
-use domain::api_key::{self, Issued};
+use domain::api_key::{self, Denial, Issued};
 use domain::entry::Actor;
 use domain::event::Correlation;
 use domain::id::{ApiKeyId, ClientId, GrantId, SubjectId};
@@ -138,22 +139,32 @@ async fn by_api_key(
 ) -> Result<Admitted, Stop> {
     let app = &gateway.shared.app;
     let key = ApiKey::parse(key).map_err(|_| Denied::InvalidToken.because("malformed_api_key"))?;
-    let known = app.state::<api_key::ApiKey>(key.id).await?;
     let admit = |known: &api_key::ApiKey| {
         known
             .admit(&key.hash, target.terms.id, context.now)
             .map(|Issued { scopes, .. }| missing(target, scopes))
     };
-    let judged = match admit(&known) {
-        Ok(missing) => Ok(missing),
-        Err(_) => admit(&*app.fresh::<api_key::ApiKey>(key.id).await?),
+    let known = app.known::<api_key::ApiKey>(key.id);
+    let judged = match known.and_then(|known| admit(&known).ok()) {
+        Some(missing) => Ok(missing),
+        // Whoever is known is let in all the same: they may share the address with whoever fails.
+        None if gateway.failures.are_too_many(context) => {
+            return Err(Denied::TooManyFailures.because("too_many_failures").into());
+        }
+        None => admit(&*app.fresh::<api_key::ApiKey>(key.id).await?),
     };
     match judged {
         Ok(None) => Ok(Admitted::Script(key.id)),
         Ok(Some(needed)) => Err(Denied::InsufficientScope(needed)
             .because("insufficient_scope")
             .into()),
-        Err(denial) => Err(Denied::InvalidToken.because(denial.as_str()).into()),
+        Err(denial) => {
+            // A key that has ended is still in use for a while, beside its successor.
+            if denial == Denial::Unknown {
+                gateway.failures.count(context);
+            }
+            Err(Denied::InvalidToken.because(denial.as_str()).into())
+        }
     }
 }
 

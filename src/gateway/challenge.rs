@@ -42,6 +42,8 @@ pub(super) enum Denied {
     InvalidToken,
     /// 403, with everything a token for this call needs.
     InsufficientScope(Scope),
+    /// 429: for a minute, no API key from this address is looked up.
+    TooManyFailures,
     /// 405.
     MethodNotAllowed,
     /// 408.
@@ -106,6 +108,14 @@ impl Denial {
                 ),
                 challenge(Some("insufficient_scope"), &metadata_url, &needed),
             ),
+            Denied::TooManyFailures => {
+                let refused = json(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too_many_failures",
+                    "too many unknown API keys from this address, try again in a minute",
+                );
+                return ([(header::RETRY_AFTER, "60")], refused).into_response();
+            }
             Denied::MethodNotAllowed => {
                 let refused = json(
                     StatusCode::METHOD_NOT_ALLOWED,

@@ -37,7 +37,7 @@ use axum::middleware;
 use axum::routing::{any, get, post};
 use tower_http::cors::AllowHeaders;
 
-use crate::http::{Shared, cors, request};
+use crate::http::{Failures, Shared, cors, request};
 use first_use::FirstUses;
 use forward::Forwarder;
 use known_tokens::KnownTokens;
@@ -99,6 +99,8 @@ struct Parts {
     known_tokens: KnownTokens,
     first_uses: FirstUses,
     static_headers: StaticHeaders,
+    /// API keys that never were.
+    failures: Failures,
 }
 
 impl Gateway {
@@ -108,6 +110,7 @@ impl Gateway {
             known_tokens: KnownTokens::default(),
             first_uses: FirstUses::default(),
             static_headers: StaticHeaders::default(),
+            failures: Failures::default(),
             shared,
         }))
     }

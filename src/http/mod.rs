@@ -11,6 +11,7 @@ mod client_authentication;
 mod consent;
 mod cookies;
 pub mod error;
+mod failures;
 pub(crate) mod form;
 mod introspect;
 pub(crate) mod metadata;
@@ -34,6 +35,7 @@ use tower_http::cors::{Any, CorsLayer};
 
 pub use callback::Callbacks;
 pub use cookies::AUTHORIZATION_MAX;
+pub(crate) use failures::Failures;
 pub use provider_tokens::ProviderTokens;
 pub use rates::{Limits, Rates};
 pub use shared::{Parts, Shared};

@@ -56,6 +56,24 @@ async fn keys_that_have_ended_or_never_were_are_invalid() {
 }
 
 #[tokio::test]
+async fn who_fails_too_often_is_not_looked_up_and_keys_that_are_known_work_on() {
+    let upstream = Upstream::start().await;
+    let rig = Rig::new(&upstream.url).await;
+    let key = rig.api_key(1, "", None).await;
+    let unknown = secret::ApiKey::generate(domain::id::ApiKeyId(uuid::Uuid::nil()));
+    let fail = async || rig.call(unknown.expose()).await.status().as_u16();
+    // A minute may end meanwhile, once.
+    let mut answers = Vec::new();
+    while answers.last() != Some(&429) && answers.len() < 62 {
+        answers.push(fail().await);
+    }
+    assert_eq!(answers.last(), Some(&429));
+    assert!(answers.len() > 30 && answers[..30].iter().all(|status| *status == 401));
+    assert_eq!(rig.call(key.expose()).await.status(), 200);
+    assert_eq!(rig.refusals().await["too_many_failures"], 1);
+}
+
+#[tokio::test]
 async fn a_key_needs_what_every_call_needs() {
     let upstream = Upstream::start().await;
     let rig = Rig::with(&upstream.url, |settings| {

@@ -38,7 +38,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use self::problem::Problem;
-use super::Shared;
+use super::{Failures, Shared};
 use crate::clock;
 
 /// What the administration's handlers share; cheap to clone.
@@ -48,7 +48,7 @@ pub struct Admin(Arc<Parts>);
 /// The parts of it.
 pub struct Parts {
     shared: Shared,
-    failures: authentication::Failures,
+    failures: Failures,
     reads: reads::RecentReads,
     tails: Arc<Semaphore>,
     readers: Arc<Semaphore>,
@@ -67,7 +67,7 @@ impl Deref for Admin {
 pub fn routes<S: Clone + Send + Sync + 'static>(shared: Shared) -> Router<S> {
     let admin = Admin(Arc::new(Parts {
         shared,
-        failures: authentication::Failures::default(),
+        failures: Failures::default(),
         reads: reads::RecentReads::default(),
         tails: Arc::new(Semaphore::new(TAILS_MAX)),
         readers: Arc::new(Semaphore::new(READERS_MAX)),
