@@ -1,10 +1,11 @@
 //! Refused requests as events: the first of a minute, cause, client and address at once, the others
 //! of that minute counted and recorded together, so that noise cannot fill the disk. Where too many
-//! addresses are refused for one cause in a minute, the rest is counted by cause alone.
+//! addresses are refused for one cause in a minute, the rest is counted by cause alone. What was certainly
+//! not recorded stays counted until it can be.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::audit::RequestRefused;
 use domain::event::Correlation;
@@ -13,8 +14,9 @@ use domain::{Timestamp, audit};
 use tokio::sync::mpsc;
 
 use super::address::customer_block;
-use super::{App, Context};
+use super::{App, Context, Unavailable};
 use crate::causes::chain;
+use crate::log::AppendError;
 
 /// A request that broke a rule before it concerned any stream.
 #[derive(Clone, Debug)]
@@ -36,6 +38,7 @@ pub struct Refusals {
 
 /// The first refusal of its minute and key, to be recorded by itself.
 struct First {
+    key: Key,
     refused: RefusedRequest,
     redirect_uri: Option<String>,
     context: Box<Context>,
@@ -60,18 +63,69 @@ impl Key {
         }
     }
 
+    /// Itself, or what is counted together where too many are told apart already.
+    fn within_bounds(self, counts: &HashMap<Self, Counted>) -> Self {
+        let of_cause = || {
+            counts
+                .keys()
+                .filter(|key| key.is_apart_for_the_cause_of(self))
+        };
+        match counts.contains_key(&self) || of_cause().count() < APART_OF_CAUSE_MAX {
+            true => self,
+            false => self.together(),
+        }
+    }
+
     /// At whichever proxy.
     fn is_apart_for_the_cause_of(self, other: Self) -> bool {
         (self.endpoint, self.cause) == (other.endpoint, other.cause) && self != self.together()
     }
 }
 
+#[derive(Clone, Copy)]
 struct Counted {
     minute: i64,
     /// Beyond the first, which was recorded by itself.
     more: u64,
     first_at: Timestamp,
     last_at: Timestamp,
+}
+
+impl Counted {
+    fn one(at: Timestamp) -> Self {
+        Self {
+            minute: minute(at),
+            more: 1,
+            first_at: at,
+            last_at: at,
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        let minute = self.minute;
+        if self.more == 0 {
+            *self = Self { minute, ..other };
+            return;
+        }
+        self.more += other.more;
+        self.first_at = self.first_at.min(other.first_at);
+        self.last_at = self.last_at.max(other.last_at);
+    }
+
+    fn event(self, key: Key) -> RequestRefused {
+        RequestRefused {
+            endpoint: key.endpoint.to_owned(),
+            cause: key.cause.to_owned(),
+            count: self.more,
+            first_at: self.first_at,
+            last_at: self.last_at,
+            redirect_uri: None,
+        }
+    }
+}
+
+fn minute(at: Timestamp) -> i64 {
+    at.timestamp() / 60
 }
 
 /// So many keys of one cause, at all proxies, are told apart by client and address in a minute: neither memory nor disk is filled by
@@ -105,8 +159,7 @@ impl Refusals {
         redirect_uri: Option<String>,
         context: &Context,
     ) {
-        let minute = context.now.timestamp() / 60;
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts();
         let apart = Key {
             endpoint: refused.endpoint,
             cause: refused.cause,
@@ -114,44 +167,41 @@ impl Refusals {
             client_id: refused.correlation.client_id,
             block: context.ip.map(customer_block),
         };
-        let together = apart.together();
-        let of_cause = || {
-            counts
-                .keys()
-                .filter(|key| key.is_apart_for_the_cause_of(apart))
-        };
-        let is_apart = counts.contains_key(&apart) || of_cause().count() < APART_OF_CAUSE_MAX;
-        let key = if is_apart { apart } else { together };
+        let key = apart.within_bounds(&counts);
+        let one = Counted::one(context.now);
         match counts.get_mut(&key) {
-            Some(counted) if counted.minute == minute || counted.more > 0 => {
-                if counted.more == 0 {
-                    counted.first_at = context.now;
-                }
-                counted.more += 1;
-                counted.last_at = context.now;
-            }
+            Some(counted) if counted.minute == one.minute || counted.more > 0 => counted.add(one),
             Some(_) | None => {
-                let counted = Counted {
-                    minute,
-                    more: 0,
-                    first_at: context.now,
-                    last_at: context.now,
-                };
                 let sent = self.first_ones.try_send(First {
+                    key,
                     refused,
                     redirect_uri,
                     context: Box::new(context.clone()),
                 });
                 let more = u64::from(sent.is_err());
-                counts.insert(key, Counted { more, ..counted });
+                counts.insert(key, Counted { more, ..one });
             }
         }
     }
 
+    fn counts(&self) -> MutexGuard<'_, HashMap<Key, Counted>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what could not be recorded, with what has been counted since.
+    fn put_back(&self, key: Key, lost: Counted) {
+        let mut counts = self.counts();
+        let key = key.within_bounds(&counts);
+        let counted = counts.entry(key);
+        counted
+            .and_modify(|counted| counted.add(lost))
+            .or_insert(lost);
+    }
+
     /// What has been counted in minutes that are over, or at all if `all`.
     fn take(&self, now: Timestamp, all: bool) -> Vec<(Key, Counted)> {
-        let minute = now.timestamp() / 60;
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let minute = minute(now);
+        let mut counts = self.counts();
         let over: Vec<Key> = counts
             .iter()
             .filter(|(_, counted)| all || counted.minute < minute)
@@ -191,29 +241,19 @@ pub async fn record(app: Arc<App>, stop: impl Future<Output = ()>) {
 }
 
 async fn one(app: &App, first: First) {
-    let (refused, context) = (first.refused, first.context);
+    let counted = Counted::one(first.context.now);
     let event = RequestRefused {
-        endpoint: refused.endpoint.to_owned(),
-        cause: refused.cause.to_owned(),
-        count: 1,
-        first_at: context.now,
-        last_at: context.now,
         redirect_uri: first.redirect_uri,
+        ..counted.event(first.key)
     };
-    append(app, event, refused.correlation, &context).await;
+    if is_lost(app, event, first.refused.correlation, &first.context).await {
+        app.refusals.put_back(first.key, counted);
+    }
 }
 
 async fn several(app: &App, all: bool) {
     let now = crate::clock::now();
     for (key, counted) in app.refusals.take(now, all) {
-        let event = RequestRefused {
-            endpoint: key.endpoint.to_owned(),
-            cause: key.cause.to_owned(),
-            count: counted.more,
-            first_at: counted.first_at,
-            last_at: counted.last_at,
-            redirect_uri: None,
-        };
         let correlation = Correlation {
             proxy_id: key.proxy_id,
             client_id: key.client_id,
@@ -223,18 +263,28 @@ async fn several(app: &App, all: bool) {
             ip: key.block,
             ..Context::system(now)
         };
-        append(app, event, correlation, &context).await;
+        if is_lost(app, counted.event(key), correlation, &context).await {
+            app.refusals.put_back(key, counted);
+        }
     }
 }
 
-async fn append(app: &App, event: RequestRefused, correlation: Correlation, context: &Context) {
+/// Records refusals. Whether it is certain that they are not on record, so that they may be recorded again.
+async fn is_lost(
+    app: &App,
+    event: RequestRefused,
+    correlation: Correlation,
+    context: &Context,
+) -> bool {
     let event = audit::Event::RequestRefused(event).into();
-    if let Err(error) = app.record("refusals", event, correlation, context).await {
-        tracing::warn!(
-            error = chain(&error),
-            "a refused request could not be recorded"
-        );
-    }
+    let Err(error) = app.record("refusals", event, correlation, context).await else {
+        return false;
+    };
+    tracing::warn!(
+        error = chain(&error),
+        "refused requests could not be recorded"
+    );
+    !matches!(error, Unavailable::Append(AppendError::Unknown))
 }
 
 #[cfg(test)]
@@ -311,6 +361,35 @@ mod tests {
         // All but those that were recorded by themselves.
         assert_eq!(counted[0].1.more, 10_000 - of_cause as u64);
         assert_eq!(first_ones(&refusals), of_cause + 1);
+    }
+
+    #[test]
+    fn what_could_not_be_recorded_is_counted_with_what_came_since_and_within_the_same_bounds() {
+        let refusals = Refusals::default();
+        let at = |second| Timestamp::from_timestamp(second, 0).unwrap();
+        let note = |ip: &str, second| {
+            let now = at(second);
+            refusals.note(refused(None), &Context { now, ..from(ip) });
+        };
+        for second in 0..3 {
+            note("203.0.113.9", second);
+        }
+        let lost = refusals.take(at(60), false);
+        assert_eq!((lost.len(), lost[0].1.more), (1, 2));
+        for n in 0..APART_OF_CAUSE_MAX {
+            note(&format!("198.51.100.{n}"), 61);
+        }
+        for _ in 0..2 {
+            let (key, counted) = lost[0];
+            refusals.put_back(key, counted);
+        }
+        note("203.0.113.9", 62);
+        assert_eq!(refusals.counts().len(), APART_OF_CAUSE_MAX + 1);
+        let counted = refusals.take(at(120), false);
+        assert_eq!(counted.len(), 1);
+        let (key, counted) = counted[0];
+        assert_eq!((key.block, counted.more), (None, 5));
+        assert_eq!((counted.first_at, counted.last_at), (at(1), at(62)));
     }
 
     #[test]

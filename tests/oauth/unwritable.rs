@@ -124,6 +124,28 @@ async fn answers_during_the_fault_are_whole_or_none() {
     intact(&rig).await;
 }
 
+/// What is refused meanwhile is counted until it can be recorded.
+#[tokio::test]
+async fn whoever_is_refused_meanwhile_is_on_record_in_the_end() {
+    let mut rig = rig().await;
+    let client = rig.client().await;
+    rig.server.fill_disk(true).await;
+    for _ in 0..2 {
+        refused(client.refresh("gw_refresh_x").await, 400, "invalid_grant");
+    }
+    while is_ready(&rig).await {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    rig.server.fill_disk(false).await;
+    until_ready(&rig).await;
+    rig.server.stop().await;
+    rig.server.start_again().await;
+    let refusals = rig.server.events("type=request.refused").await;
+    let counts = refusals.iter().map(|event| &event["data"]["count"]);
+    let count: u64 = counts.filter_map(serde_json::Value::as_u64).sum();
+    assert_eq!(count, 2, "{refusals:#?}");
+}
+
 async fn intact(rig: &Rig) {
     let data = rig.server.folder().join("data");
     let data = data.to_str().expect("a path of text");
