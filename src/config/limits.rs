@@ -1,5 +1,7 @@
 //! `[limits]`: rates, sizes and lives.
 
+use serde::Deserialize;
+
 use super::ConfigError;
 use super::key::Key;
 use super::section::Section;
@@ -17,8 +19,8 @@ pub struct Limits {
     /// The longest request body the gateway forwards, in bytes. All other endpoints take at most
     /// 64 KiB. Default 16777216 (16 MiB).
     pub mcp_body_bytes: u64,
-    /// How long a registered client may go without a grant before it is removed, in hours.
-    /// Default 24.
+    /// How long a registered client may go without a grant before it is removed, in hours; at most
+    /// 876000, a hundred years. Default 24.
     pub unused_client_hours: u32,
 }
 
@@ -36,18 +38,33 @@ pub(super) const KEYS: &[Key] = &[
     Key::plain(
         "unused_client_hours",
         "24",
-        "a number of hours, 0 for no limit",
+        "a number of hours up to 876000, 0 for no limit",
     ),
 ];
 
 impl Limits {
     pub(super) fn read(section: &Section<'_, '_>) -> Result<Self, ConfigError> {
+        let UnusedHours(unused_client_hours) = section.or_default("unused_client_hours")?;
         Ok(Self {
             registrations_per_minute: section.or_default("registrations_per_minute")?,
             authorizations_per_minute: section.or_default("authorizations_per_minute")?,
             tokens_per_minute: section.or_default("tokens_per_minute")?,
             mcp_body_bytes: section.or_default("mcp_body_bytes")?,
-            unused_client_hours: section.or_default("unused_client_hours")?,
+            unused_client_hours,
         })
+    }
+}
+
+/// So long ago there has to have been a time.
+struct UnusedHours(u32);
+
+impl<'de> Deserialize<'de> for UnusedHours {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u32::deserialize(deserializer)? {
+            hours @ 0..=876_000 => Ok(Self(hours)),
+            _ => Err(serde::de::Error::custom(
+                "expected less than a hundred years",
+            )),
+        }
     }
 }

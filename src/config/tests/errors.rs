@@ -87,6 +87,10 @@ fn values_name_what_was_expected_and_found() {
             "`network.trusted_proxies`: expected networks such as 10.0.0.0/8, or addresses, found `['10.0.0.0/8', '10.0.0/8']` (grantlog.toml:2:19)",
         ),
         (
+            "[limits]\nunused_client_hours = 876001",
+            "`limits.unused_client_hours`: expected a number of hours up to 876000, 0 for no limit, found `876001` (grantlog.toml:2:23)",
+        ),
+        (
             "[gateway]\ndefault_proxy = 0",
             "`gateway.default_proxy`: expected a positive proxy number, found `0` (grantlog.toml:2:17)",
         ),
