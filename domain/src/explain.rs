@@ -112,7 +112,7 @@ fn because(revoked: &grant::Revoked) -> String {
         grant::RevocationReason::ClientRequest => "the client gave up a token".into(),
         grant::RevocationReason::ClientRemoved => "the client was removed".into(),
         grant::RevocationReason::ProxyRemoved => "the proxy was removed".into(),
-        grant::RevocationReason::ProviderRemoved => "the provider was removed".into(),
+        grant::RevocationReason::ProviderRemoved => "the provider was removed or replaced".into(),
         grant::RevocationReason::UpstreamRefused => {
             "the provider no longer vouches for the person".into()
         }

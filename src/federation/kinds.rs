@@ -54,6 +54,21 @@ pub fn validate(settings: &Settings) -> Result<(), Misconfigured> {
     }
 }
 
+/// Where a provider is: a refresh token that it gave is nobody else's to see, whatever its settings become.
+#[must_use]
+pub fn origin(settings: &Settings) -> String {
+    // GitHub's issuer is no more than a name.
+    let issuer = settings.issuer.as_ref();
+    let issuer = issuer.filter(|_| settings.kind != Kind::Github);
+    let found_by = issuer.or(settings.authorization_url.as_ref());
+    match settings.token_url.as_ref().or(found_by) {
+        Some(url) => url.origin().ascii_serialization(),
+        None if settings.kind == Kind::Github => "https://github.com".to_owned(),
+        // Nobody else is known without a URL.
+        None => "https://accounts.google.com".to_owned(),
+    }
+}
+
 /// Whether a URL can be an endpoint, whoever names it: browsers are sent there, and we go there.
 pub(super) fn is_usable(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https")
@@ -250,6 +265,30 @@ mod tests {
             .iter()
             .map(|candidate| without_root_slash(&candidate.issuer))
             .collect()
+    }
+
+    #[test]
+    fn a_provider_is_where_its_tokens_come_from() {
+        use serde_json::json;
+
+        let issuer = "https://op.example/realms/a";
+        for (kind, urls, expected) in [
+            ("google", json!({}), "https://accounts.google.com"),
+            ("github", json!({}), "https://github.com"),
+            (
+                "github",
+                json!({ "issuer": issuer, "authorization_url": "https://ghe.example/login" }),
+                "https://ghe.example",
+            ),
+            ("oidc", json!({ "issuer": issuer }), "https://op.example"),
+            (
+                "oidc",
+                json!({ "issuer": issuer, "token_url": "https://tokens.example:8443/token" }),
+                "https://tokens.example:8443",
+            ),
+        ] {
+            assert_eq!(origin(&settings(kind, urls)), expected);
+        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ use url::Url;
 pub use authorization::{Attempt, Prompt};
 pub use check::Problem;
 pub use failure::{Answer, LoginFailure, RefreshFailure};
-pub use kinds::{Misconfigured, validate};
+pub use kinds::{Misconfigured, origin, validate};
 pub use login::Login;
 
 use cache::Cache;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use domain::Timestamp;
+use domain::provider::Settings;
 use reqwest::StatusCode;
 use reqwest::header::ACCEPT;
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use zeroize::Zeroizing;
 use super::discovery::{ClientAuth, Upstream};
 use super::failure::{LoginFailure, RefreshFailure};
 use super::transport::{self, Reply, Unreachable};
-use super::{Federation, Provider};
+use super::{Federation, Provider, kinds};
 use crate::secret::Secret;
 use crate::vault::UpstreamTokens;
 
@@ -134,7 +135,9 @@ fn read(provider: &Provider<'_>, reply: &Reply, now: Timestamp) -> Result<Grante
         && status.is_success()
         && !is_refusal
     {
-        return response.granted(now).ok_or(TokenFailure::Other(status));
+        return response
+            .granted(provider.settings, now)
+            .ok_or(TokenFailure::Other(status));
     }
     tracing::warn!(
         provider_id = provider.id.0,
@@ -207,7 +210,7 @@ impl Response {
         self.error.as_ref().and_then(Value::as_str)
     }
 
-    fn granted(self, now: Timestamp) -> Option<Granted> {
+    fn granted(self, settings: &Settings, now: Timestamp) -> Option<Granted> {
         let bearer = |kind: &str| kind.eq_ignore_ascii_case("bearer");
         if !self.token_type.as_deref().is_none_or(bearer) {
             return None;
@@ -225,6 +228,7 @@ impl Response {
                 refresh_expires_at: refresh_expires_in
                     .and_then(|value| expiry(value, now))
                     .filter(|end| now < *end),
+                origin: Some(kinds::origin(settings)),
             },
             id_token: self.id_token.filter(present),
         })

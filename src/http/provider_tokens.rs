@@ -348,6 +348,7 @@ mod tests {
                 refresh_token: refresh_token.map(Secret::new),
                 expires_at,
                 refresh_expires_at: None,
+                origin: None,
             };
             vouched_until(&tokens, now)
         };

@@ -86,6 +86,7 @@ pub async fn authorize(shared: &Shared, client_id: ClientId, now: Timestamp) -> 
         refresh_token: None,
         expires_at: None,
         refresh_expires_at: None,
+        origin: None,
     };
     let vault = &shared.app.vault;
     let subject = vault

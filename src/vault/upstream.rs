@@ -25,6 +25,8 @@ pub struct UpstreamTokens {
     pub expires_at: Option<Timestamp>,
     /// When the refresh token expires unused, if the provider said so.
     pub refresh_expires_at: Option<Timestamp>,
+    /// Where the provider is that gave them; unknown of what earlier programs stored.
+    pub origin: Option<String>,
 }
 
 /// The stored form.
@@ -38,6 +40,8 @@ struct Stored<'a> {
     expires_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refresh_expires_at: Option<Timestamp>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    origin: Option<Cow<'a, str>>,
     /// Always `Bearer`; earlier programs read no record without it.
     #[serde(borrow)]
     token_type: Cow<'a, str>,
@@ -50,6 +54,7 @@ impl UpstreamTokens {
             refresh_token: self.refresh_token.as_ref().map(|s| s.expose().into()),
             expires_at: self.expires_at,
             refresh_expires_at: self.refresh_expires_at,
+            origin: self.origin.as_deref().map(Cow::Borrowed),
             token_type: "Bearer".into(),
         };
         Zeroizing::new(serde_json::to_vec(&stored).expect("strings and instants are JSON"))
@@ -62,6 +67,7 @@ impl UpstreamTokens {
             refresh_token: stored.refresh_token.map(Secret::new),
             expires_at: stored.expires_at,
             refresh_expires_at: stored.refresh_expires_at,
+            origin: stored.origin.map(Cow::into_owned),
         })
     }
 }
@@ -313,5 +319,6 @@ mod tests {
             (tokens.access_token.expose(), refresh_token.expose()),
             ("a", "r")
         );
+        assert_eq!(tokens.origin, None);
     }
 }

@@ -347,6 +347,7 @@ pub fn tokens(refresh_token: Option<&str>, expires_at: Option<Timestamp>) -> Ups
         refresh_token: refresh_token.map(Secret::new),
         expires_at,
         refresh_expires_at: None,
+        origin: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
+use domain::provider::Kind;
 use futures_util::future::join_all;
 use grantlog::clock;
 use grantlog::vault::{FILE_NAME, MasterKeys, UpstreamTokens, Vault};
@@ -103,6 +104,20 @@ async fn a_person_who_is_gone_loses_the_grant() {
         assert_eq!(revoked["data"]["reason"], "upstream_refused");
         assert_eq!(count(&rig, "grant.refresh_token_rotated").await, 0);
     }
+}
+
+#[tokio::test]
+async fn a_provider_in_anothers_place_is_not_shown_what_the_other_gave() {
+    let (rig, other) = (rig("none").await, FakeProvider::start().await);
+    let client = rig.client().await;
+    let tokens = log_in(&rig, &client).await;
+    let change = json!({"issuer": other.settings(Kind::Oidc).issuer});
+    let changed = rig.server.patch("/api/v1/providers/1", &change).await;
+    changed.expect(200);
+    refused(client.refresh(&tokens.refresh).await, 400, "invalid_grant");
+    assert_eq!((asked(&rig), other.requests().len()), (0, 0));
+    let revoked = rig.server.events("type=grant.revoked").await;
+    assert_eq!(revoked[0]["data"]["reason"], "provider_removed");
 }
 
 #[tokio::test]

@@ -188,6 +188,7 @@ fn tokens(access_token: &str) -> UpstreamTokens {
         refresh_token: Some(Secret::new("upstream-refresh-\"quoted\"-é")),
         expires_at: Some(at(3600)),
         refresh_expires_at: None,
+        origin: None,
     }
 }
 

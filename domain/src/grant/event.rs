@@ -247,7 +247,7 @@ pub enum RevocationReason {
     ClientRemoved,
     /// The proxy was removed.
     ProxyRemoved,
-    /// The provider was removed.
+    /// The provider was removed, or another one put in its place.
     ProviderRemoved,
     /// The provider no longer vouches for the person.
     UpstreamRefused,

@@ -8,13 +8,14 @@ use chrono::TimeDelta;
 use domain::Timestamp;
 use domain::entry::Actor;
 use domain::grant::{Command, Grant, LoginSucceeded, RevocationReason};
-use domain::id::{GrantId, SubjectId};
+use domain::id::{GrantId, ProviderId, SubjectId};
+use domain::provider::Configured;
 
 use super::{HELD, Held, NoToken, TRY_AGAIN, bearer, vouched_until};
 use crate::app::{Context, ExecuteError, Unavailable};
 use crate::causes::chain;
 use crate::clock;
-use crate::federation::{Provider, RefreshFailure};
+use crate::federation::{self, Provider, RefreshFailure};
 use crate::http::Shared;
 use crate::secret::Secret;
 use crate::vault::{Revision, StoredTokens, UpstreamTokens, VaultError};
@@ -197,7 +198,12 @@ impl Flight {
             tokens, revision, ..
         } = claimed.stored;
         let authorization = &claimed.authorization;
-        match self.ask(authorization, tokens.refresh_token.as_ref()).await {
+        let id = authorization.request.provider_id;
+        let Some(provider) = self.giver(id, &tokens).await? else {
+            return Err(self.end(RevocationReason::ProviderRemoved).await);
+        };
+        let refresh_token = tokens.refresh_token.as_ref();
+        match self.ask(id, &provider, refresh_token).await {
             Ok(renewed) => {
                 self.shared.provider_tokens.unstored().insert(self.grant);
                 let keeping = self.clone().keep(authorization.subject, revision, renewed);
@@ -258,20 +264,38 @@ impl Flight {
         Err(NoToken::Unavailable)
     }
 
+    /// The provider that gave the tokens; none where it is no longer there, or another one in its place.
+    async fn giver(
+        &self,
+        id: ProviderId,
+        tokens: &UpstreamTokens,
+    ) -> Result<Option<Arc<Configured>>, NoToken> {
+        let app = &self.shared.app;
+        let is_giver = |provider: &Arc<Configured>| {
+            let present = federation::origin(&provider.settings);
+            let origin = tokens.origin.as_ref();
+            origin.is_none_or(|origin| *origin == present)
+        };
+        let known = || app.directory.provider(id).filter(is_giver);
+        if let Some(provider) = known() {
+            return Ok(Some(provider));
+        }
+        // Another node may have put it there just now.
+        app.catch_up().await.map_err(|error| unavailable(&error))?;
+        Ok(known())
+    }
+
     async fn ask(
         &self,
-        authorization: &LoginSucceeded,
+        id: ProviderId,
+        provider: &Configured,
         refresh_token: Option<&Secret>,
     ) -> Result<UpstreamTokens, RefreshFailure> {
         let shared = &self.shared;
         let refresh_token = refresh_token.ok_or(RefreshFailure::Rejected)?;
-        let id = authorization.request.provider_id;
-        let Some(provider) = shared.app.directory.provider(id) else {
-            return Err(RefreshFailure::Rejected);
-        };
         let secret = shared
             .app
-            .provider_secret(id, &provider)
+            .provider_secret(id, provider)
             .await
             .map_err(|error| {
                 unavailable(&error);
@@ -358,11 +382,13 @@ impl Flight {
         }
     }
 
-    /// Ends the grant: its person has to log in again.
+    /// Ends the grant: the provider no longer vouches for its person, who has to log in again.
     pub(super) async fn gone(&self) -> NoToken {
-        let command = Command::Revoke {
-            reason: RevocationReason::UpstreamRefused,
-        };
+        self.end(RevocationReason::UpstreamRefused).await
+    }
+
+    async fn end(&self, reason: RevocationReason) -> NoToken {
+        let command = Command::Revoke { reason };
         let context = self.context.by(Actor::System);
         let app = &self.shared.app;
         match app.execute::<Grant>(self.grant, command, &context).await {

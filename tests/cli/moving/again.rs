@@ -88,6 +88,7 @@ async fn log_in(vault: Vault, n: u128) -> SubjectId {
         refresh_token: None,
         expires_at: None,
         refresh_expires_at: None,
+        origin: None,
     };
     let grant = GrantId(Uuid::from_u128(n));
     vault
