@@ -1,7 +1,8 @@
 //! What was fetched from providers, for a while: bounded, and fetched once however many ask.
 //!
 //! A provider that fails for an hour must not log everybody out: what was good stays in use until
-//! there is something good again, for a day at most.
+//! there is something good again, for a day at most. Where there is nothing, it is asked every few
+//! seconds and not as often as strangers like to begin a login.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ const ENTRIES_MAX: usize = 256;
 const KEPT_FOR: TimeDelta = TimeDelta::days(1);
 /// How often that is tried.
 const RETRY_AFTER: TimeDelta = TimeDelta::seconds(30);
+/// How long a failure is everybody's answer.
+const FAILURE_KEPT_FOR: TimeDelta = TimeDelta::seconds(3);
 
 /// The last good answer of each URL.
 pub(super) struct Cache<T, E> {
@@ -33,7 +36,12 @@ struct Cell<T, E> {
 
 struct Slot<T, E> {
     copy: Option<Kept<T>>,
-    last_failure: Option<E>,
+    last_failure: Option<Failure<E>>,
+}
+
+struct Failure<E> {
+    error: E,
+    failed_at: Timestamp,
 }
 
 struct Kept<T> {
@@ -76,10 +84,11 @@ impl<T, E: Clone> Cache<T, E> {
                 return Ok(Arc::clone(&copy.value));
             }
         }
-        if cell.attempts.load(Ordering::Acquire) != attempts
-            && let Some(failure) = &slot.last_failure
-        {
-            return Err(failure.clone());
+        if let Some(failure) = &slot.last_failure {
+            let is_fresh = (now - failure.failed_at).abs() < FAILURE_KEPT_FOR;
+            if is_fresh || cell.attempts.load(Ordering::Acquire) != attempts {
+                return Err(failure.error.clone());
+            }
         }
         let outcome = fetch.await.map(Arc::new);
         cell.attempts.fetch_add(1, Ordering::Release);
@@ -101,7 +110,12 @@ impl<T, E: Clone> Cache<T, E> {
                 });
                 slot.last_failure = None;
             }
-            Err(failure) => slot.last_failure = Some(failure.clone()),
+            Err(error) => {
+                slot.last_failure = Some(Failure {
+                    error: error.clone(),
+                    failed_at: now,
+                });
+            }
         }
         outcome
     }
@@ -173,10 +187,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn asks_again_after_a_failure() {
+    async fn asks_again_a_few_seconds_after_a_failure() {
         let cache = Cache::new(is_usable);
         assert_eq!(get(&cache, 0, Err("down")).await, Err("down"));
-        assert_eq!(get(&cache, 0, Ok(1)).await, Ok(1));
+        assert_eq!(get(&cache, 2, Ok(1)).await, Err("down"));
+        assert_eq!(get(&cache, 3, Ok(1)).await, Ok(1));
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! Logins that end on a page of ours: on record, told as what they are, and with a way on.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::{ALICE, Browser, Client, Form, Page, Pkce, plain_http, public_client};
@@ -136,6 +138,8 @@ async fn consent_to_a_login_that_failed_sends_nobody_to_the_provider() {
     let again = browser.submit(&page, &form, &fields, REDIRECT_URI).await;
     is_page(&again, "ended without success");
     assert!(rig.provider.requests_to(Endpoint::Authorize).is_empty());
+    // The provider is not asked again at once.
+    tokio::time::sleep(Duration::from_secs(3)).await;
     starts_again(&again, &mut browser).await;
 }
 
