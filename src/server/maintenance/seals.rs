@@ -17,9 +17,9 @@ const SETTLED: Duration = Duration::from_secs(30);
 const SOON: Duration = Duration::from_secs(1);
 
 /// As many entries share a commit of the vault.
-const BATCH: u64 = 8192;
+const BATCH: u64 = 4096;
 /// So many are in memory at once, and then those go first who answer requests on the same CPU.
-const PIECE: u64 = 256;
+const PIECE: u64 = 64;
 /// The pause between two batches: sealing a long log must not be felt.
 const PAUSE: Duration = Duration::from_millis(25);
 /// What stands in the way of sealing may stand there for long.
