@@ -125,9 +125,8 @@ impl ReadModel {
     }
 
     /// Makes a file that nobody reads before it is complete. Its indexes are made at the end, which
-    /// costs a fraction of keeping them up; but not those that folding uses. Its pages are large: a quarter as many are
-    /// written, and an eighth more entries a second folded. A file that is followed has small ones, because of each that changes all
-    /// of it goes to the disk.
+    /// costs a fraction of keeping them up; but not those that folding uses. Its pages are large, which folds an eighth more
+    /// entries a second. A file that is followed has small ones: whatever changes in a page, all of it is written.
     pub(crate) fn open_aside(path: &Path) -> Result<Self, ReadModelError> {
         let mut model = Self::with(
             path,

@@ -79,10 +79,7 @@ impl App {
         id: A::Id,
         command: A::Command,
         context: &Context,
-    ) -> Result<Executed<A>, ExecuteError<A::Rule>>
-    where
-        A::Command: Clone,
-    {
+    ) -> Result<Executed<A>, ExecuteError<A::Rule>> {
         self.run(id, command, How::default(), context).await
     }
 
@@ -96,13 +93,9 @@ impl App {
         id: A::Id,
         command: A::Command,
         context: &Context,
-    ) -> Result<Executed<A>, ExecuteError<A::Rule>>
-    where
-        A::Command: Clone,
-    {
-        let share = Some(share);
+    ) -> Result<Executed<A>, ExecuteError<A::Rule>> {
         let how = How {
-            share,
+            share: Some(share),
             ..How::default()
         };
         self.run(id, command, how, context).await
@@ -118,10 +111,7 @@ impl App {
         id: A::Id,
         command: A::Command,
         context: &Context,
-    ) -> Result<Executed<A>, ExecuteError<A::Rule>>
-    where
-        A::Command: Clone,
-    {
+    ) -> Result<Executed<A>, ExecuteError<A::Rule>> {
         let how = How {
             premises,
             ..How::default()
@@ -140,10 +130,7 @@ impl App {
         command: A::Command,
         context: &Context,
         share: Option<Share>,
-    ) -> Result<Executed<A>, ExecuteError<A::Rule>>
-    where
-        A::Command: Clone,
-    {
+    ) -> Result<Executed<A>, ExecuteError<A::Rule>> {
         let how = How {
             assumed: Some(Arc::default()),
             share,
@@ -158,10 +145,7 @@ impl App {
         command: A::Command,
         mut how: How<A>,
         context: &Context,
-    ) -> Result<Executed<A>, ExecuteError<A::Rule>>
-    where
-        A::Command: Clone,
-    {
+    ) -> Result<Executed<A>, ExecuteError<A::Rule>> {
         let stream = A::stream(id);
         let mut context = Cow::Borrowed(context);
         let cache = A::cache(&self.streams);

@@ -18,7 +18,10 @@ use quick_cache::sync::Cache;
 
 /// An aggregate with a place in the log.
 pub trait Stored:
-    Aggregate<Event: Into<Event> + TryFrom<Event, Error = Event> + Send + Sync> + Send + Sync + 'static
+    Aggregate<Command: Clone, Event: Into<Event> + TryFrom<Event, Error = Event> + Send + Sync>
+    + Send
+    + Sync
+    + 'static
 {
     /// What identifies one of its kind.
     type Id: Copy + Send;

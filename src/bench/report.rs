@@ -214,32 +214,22 @@ impl Report {
     }
 
     pub(super) fn memory_idle(&mut self, memory: Option<Memory>) {
-        self.memory(
-            "memory_idle",
-            "memory, idle",
-            memory.map(|memory| memory.now_mib),
-        );
+        let now = memory.map(|memory| memory.now_mib);
+        self.memory("memory_idle", "memory, idle", now);
     }
 
     /// Before anything else but logins was asked of the server.
     pub(super) fn memory_refreshing(&mut self, memory: Option<Memory>) {
         let title = "memory, highest while only refreshing";
-        self.memory(
-            "memory_refreshing",
-            title,
-            memory.map(|memory| memory.highest_mib),
-        );
+        let highest = memory.map(|memory| memory.highest_mib);
+        self.memory("memory_refreshing", title, highest);
     }
 
     pub(super) fn memory_loaded(&mut self, memory: Option<Memory>) {
         let now = memory.map(|memory| memory.now_mib);
         self.memory("memory_loaded", "memory, after the load", now);
-        let title = "memory, highest under load";
-        self.memory(
-            "memory_highest",
-            title,
-            memory.map(|memory| memory.highest_mib),
-        );
+        let highest = memory.map(|memory| memory.highest_mib);
+        self.memory("memory_highest", "memory, highest under load", highest);
     }
 
     pub(super) fn program(&mut self) -> std::io::Result<()> {
